@@ -1,0 +1,231 @@
+//! Projects: the facts from the client, the qualifying expenditure and the states of the narrative made from them.
+//! Pure values and rules; it must not know how projects are stored or shown.
+
+use super::ids::{BatchId, ImportId, ProjectId, TemplateVersionId, UserId};
+use super::money::Pence;
+use crate::word_enum;
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Most characters of a project's name.
+pub const MAX_NAME_CHARS: usize = 500;
+/// Most characters of a reference.
+pub const MAX_REF_CHARS: usize = 100;
+/// Most characters of one fact (the AIF's limit for an answer; domain rules E, "Length").
+pub const MAX_FACT_CHARS: usize = 20_000;
+
+word_enum! {
+    /// State of a project.
+    pub enum ProjectStatus {
+        /// Facts only, no narrative yet.
+        Draft = "DRAFT",
+        /// Waiting for a worker.
+        Queued = "QUEUED",
+        /// A worker writes the narrative.
+        Generating = "GENERATING",
+        /// The narrative is there and has to be reviewed.
+        NeedsReview = "NEEDS_REVIEW",
+        /// A person approved it; sections are locked.
+        Approved = "APPROVED",
+        /// The last generation failed; earlier text is kept.
+        Failed = "FAILED",
+    }
+}
+
+impl ProjectStatus {
+    /// True while a run has the project in hand: facts and texts are closed to people then.
+    #[must_use]
+    pub const fn is_in_work(self) -> bool {
+        matches!(self, Self::Queued | Self::Generating)
+    }
+}
+
+word_enum! {
+    /// State of the R&D work itself.
+    pub enum WorkStatus {
+        /// Finished within or before the period.
+        Completed = "COMPLETED",
+        /// Goes on after the period.
+        Ongoing = "ONGOING",
+        /// Given up.
+        Abandoned = "ABANDONED",
+    }
+}
+
+/// Facts about a project. Text is data: never executed, never an instruction to a model.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Facts {
+    /// Sector, free text.
+    pub sector: Option<String>,
+    /// Main field of science or technology.
+    pub field_of_science: Option<String>,
+    /// Sub-field.
+    pub sub_field: Option<String>,
+    /// First day of the work to resolve uncertainty.
+    pub start_date: Option<NaiveDate>,
+    /// Last day, if it has ended.
+    pub end_date: Option<NaiveDate>,
+    /// State of the work; ongoing if nothing is said.
+    pub work_status: Option<WorkStatus>,
+    /// What was known at the start.
+    pub baseline: Option<String>,
+    /// The advance sought.
+    pub advance_sought: Option<String>,
+    /// The uncertainties.
+    pub uncertainties: Option<String>,
+    /// What was done.
+    pub work_undertaken: Option<String>,
+    /// What came out.
+    pub outcome: Option<String>,
+    /// Role of the competent professional; no name.
+    pub competent_professional_role: Option<String>,
+    /// Qualifications of the competent professional.
+    pub competent_professional_qualifications: Option<String>,
+    /// Years of experience in the field.
+    pub competent_professional_years: Option<i32>,
+    /// The client's own reference for the claim, if a file mixes several.
+    pub claim_ref: Option<String>,
+    /// Other columns of the imported file, by heading.
+    pub extra: BTreeMap<String, String>,
+}
+
+/// Names of facts as templates and imports call them (domain rules B).
+pub const FACT_NAMES: &[&str] = &[
+    "sector",
+    "field_of_science",
+    "sub_field",
+    "start_date",
+    "end_date",
+    "status",
+    "baseline",
+    "advance_sought",
+    "uncertainties",
+    "work_undertaken",
+    "outcome",
+    "competent_professional_role",
+    "competent_professional_qualifications",
+    "competent_professional_years",
+    "claim_ref",
+];
+
+impl Facts {
+    /// The text facts by their column name, without those that are absent.
+    #[must_use]
+    pub fn texts(&self) -> Vec<(&'static str, &str)> {
+        let all = [
+            ("sector", &self.sector),
+            ("field_of_science", &self.field_of_science),
+            ("sub_field", &self.sub_field),
+            ("baseline", &self.baseline),
+            ("advance_sought", &self.advance_sought),
+            ("uncertainties", &self.uncertainties),
+            ("work_undertaken", &self.work_undertaken),
+            ("outcome", &self.outcome),
+            ("competent_professional_role", &self.competent_professional_role),
+            ("competent_professional_qualifications", &self.competent_professional_qualifications),
+            ("claim_ref", &self.claim_ref),
+        ];
+        all.into_iter().filter_map(|(name, text)| text.as_deref().map(|text| (name, text))).collect()
+    }
+}
+
+/// Qualifying expenditure by the categories of the additional information form, in pence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Costs {
+    /// Staff.
+    pub staff: Pence,
+    /// Externally provided workers.
+    pub externally_provided_workers: Pence,
+    /// Contracted-out R&D.
+    pub contracted_out: Pence,
+    /// Consumable items.
+    pub consumables: Pence,
+    /// Software.
+    pub software: Pence,
+    /// Cloud computing.
+    pub cloud_computing: Pence,
+    /// Data licences.
+    pub data_licences: Pence,
+    /// Participants of clinical trials.
+    pub clinical_trial_volunteers: Pence,
+    /// Part of the total that is for qualifying indirect activities; not a ninth category.
+    pub qualifying_indirect_activities: Pence,
+}
+
+impl Costs {
+    /// The eight categories by column name; indirect activities are a part of their sum.
+    #[must_use]
+    pub const fn categories(&self) -> [(&'static str, Pence); 8] {
+        [
+            ("staff_costs", self.staff),
+            ("externally_provided_workers", self.externally_provided_workers),
+            ("contracted_out_rd", self.contracted_out),
+            ("consumables", self.consumables),
+            ("software_costs", self.software),
+            ("cloud_computing", self.cloud_computing),
+            ("data_licences", self.data_licences),
+            ("clinical_trial_volunteers", self.clinical_trial_volunteers),
+        ]
+    }
+
+    /// Sum of the eight categories.
+    #[must_use]
+    pub fn total(&self) -> Pence {
+        Pence(self.categories().iter().map(|(_, pence)| pence.0).sum())
+    }
+}
+
+/// A project as it is stored, without facts, costs detail and texts (they are loaded where asked for).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    /// Id.
+    pub id: ProjectId,
+    /// The batch it belongs to.
+    pub batch: BatchId,
+    /// The client's reference, unique in the batch.
+    pub external_ref: Option<String>,
+    /// Name.
+    pub name: String,
+    /// Grows with every change of facts, costs, texts or status.
+    pub revision: i32,
+    /// Status.
+    pub status: ProjectStatus,
+    /// When it was deleted.
+    pub deleted_at: Option<DateTime<Utc>>,
+    /// Expenditure by category.
+    pub costs: Costs,
+    /// Template version that the narrative follows.
+    pub template_version: TemplateVersionId,
+    /// True if the practice pinned it for the AIF.
+    pub aif_pinned: bool,
+    /// Score of the last check.
+    pub score: Option<i32>,
+    /// Who approved it.
+    pub approved_by: Option<UserId>,
+    /// When it was approved.
+    pub approved_at: Option<DateTime<Utc>>,
+    /// Import that created it.
+    pub imported_by: Option<ImportId>,
+    /// Data row in the imported file, from 1.
+    pub import_row: Option<i32>,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A project that is about to be created: checked values.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ProjectDraft {
+    /// Reference, unique in the batch.
+    pub external_ref: Option<String>,
+    /// Name.
+    pub name: String,
+    /// Facts.
+    pub facts: Facts,
+    /// Costs.
+    pub costs: Costs,
+}
