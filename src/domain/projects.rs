@@ -39,6 +39,12 @@ impl ProjectStatus {
     pub const fn is_in_work(self) -> bool {
         matches!(self, Self::Queued | Self::Generating)
     }
+
+    /// Place in the order of work.
+    #[must_use]
+    pub const fn rank(self) -> i32 {
+        self as i32
+    }
 }
 
 word_enum! {
@@ -195,6 +201,8 @@ pub struct Project {
     pub status: ProjectStatus,
     /// When it was deleted.
     pub deleted_at: Option<DateTime<Utc>>,
+    /// First day of the work, which lists can be sorted by.
+    pub start_date: Option<NaiveDate>,
     /// Expenditure by category.
     pub costs: Costs,
     /// Template version that the narrative follows.
@@ -228,4 +236,211 @@ pub struct ProjectDraft {
     pub facts: Facts,
     /// Costs.
     pub costs: Costs,
+}
+
+/// Changes of a project: the outer `None` leaves a value, the inner one clears it.
+#[derive(Debug, Clone, Default)]
+pub struct ProjectPatch {
+    /// Reference.
+    pub external_ref: Option<Option<String>>,
+    /// Name; null is refused.
+    pub name: Option<Option<String>>,
+    /// Facts after the change, made from the facts before it.
+    pub facts: Option<FactsPatch>,
+    /// Costs, category by category; null counts as zero.
+    pub costs: Option<CostsPatch>,
+}
+
+/// Changes of facts: the outer `None` leaves a value, the inner one clears it.
+#[derive(Debug, Clone, Default, Serialize)]
+#[expect(clippy::option_option, reason = "absent and null differ in a patch")]
+pub struct FactsPatch {
+    /// Sector.
+    pub sector: Option<Option<String>>,
+    /// Main field.
+    pub field_of_science: Option<Option<String>>,
+    /// Sub-field.
+    pub sub_field: Option<Option<String>>,
+    /// First day.
+    pub start_date: Option<Option<NaiveDate>>,
+    /// Last day.
+    pub end_date: Option<Option<NaiveDate>>,
+    /// State of the work.
+    pub work_status: Option<Option<WorkStatus>>,
+    /// What was known at the start.
+    pub baseline: Option<Option<String>>,
+    /// The advance sought.
+    pub advance_sought: Option<Option<String>>,
+    /// The uncertainties.
+    pub uncertainties: Option<Option<String>>,
+    /// What was done.
+    pub work_undertaken: Option<Option<String>>,
+    /// What came out.
+    pub outcome: Option<Option<String>>,
+    /// Role of the competent professional.
+    pub competent_professional_role: Option<Option<String>>,
+    /// Qualifications.
+    pub competent_professional_qualifications: Option<Option<String>>,
+    /// Years of experience.
+    pub competent_professional_years: Option<Option<i32>>,
+    /// Reference of the claim.
+    pub claim_ref: Option<Option<String>>,
+}
+
+impl FactsPatch {
+    /// The facts after the change.
+    #[must_use]
+    pub fn apply(self, mut facts: Facts) -> Facts {
+        fn set<T>(place: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *place = value;
+            }
+        }
+        set(&mut facts.sector, self.sector);
+        set(&mut facts.field_of_science, self.field_of_science);
+        set(&mut facts.sub_field, self.sub_field);
+        set(&mut facts.start_date, self.start_date);
+        set(&mut facts.end_date, self.end_date);
+        set(&mut facts.work_status, self.work_status);
+        set(&mut facts.baseline, self.baseline);
+        set(&mut facts.advance_sought, self.advance_sought);
+        set(&mut facts.uncertainties, self.uncertainties);
+        set(&mut facts.work_undertaken, self.work_undertaken);
+        set(&mut facts.outcome, self.outcome);
+        set(&mut facts.competent_professional_role, self.competent_professional_role);
+        set(&mut facts.competent_professional_qualifications, self.competent_professional_qualifications);
+        set(&mut facts.competent_professional_years, self.competent_professional_years);
+        set(&mut facts.claim_ref, self.claim_ref);
+        facts
+    }
+}
+
+/// Changes of costs: absent ones stay.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct CostsPatch {
+    /// Staff.
+    pub staff: Option<Pence>,
+    /// Externally provided workers.
+    pub externally_provided_workers: Option<Pence>,
+    /// Contracted-out R&D.
+    pub contracted_out: Option<Pence>,
+    /// Consumable items.
+    pub consumables: Option<Pence>,
+    /// Software.
+    pub software: Option<Pence>,
+    /// Cloud computing.
+    pub cloud_computing: Option<Pence>,
+    /// Data licences.
+    pub data_licences: Option<Pence>,
+    /// Participants of clinical trials.
+    pub clinical_trial_volunteers: Option<Pence>,
+    /// Part that is for qualifying indirect activities.
+    pub qualifying_indirect_activities: Option<Pence>,
+}
+
+impl CostsPatch {
+    /// The costs after the change.
+    #[must_use]
+    pub fn apply(self, costs: &Costs) -> Costs {
+        Costs {
+            staff: self.staff.unwrap_or(costs.staff),
+            externally_provided_workers: self.externally_provided_workers.unwrap_or(costs.externally_provided_workers),
+            contracted_out: self.contracted_out.unwrap_or(costs.contracted_out),
+            consumables: self.consumables.unwrap_or(costs.consumables),
+            software: self.software.unwrap_or(costs.software),
+            cloud_computing: self.cloud_computing.unwrap_or(costs.cloud_computing),
+            data_licences: self.data_licences.unwrap_or(costs.data_licences),
+            clinical_trial_volunteers: self.clinical_trial_volunteers.unwrap_or(costs.clinical_trial_volunteers),
+            qualifying_indirect_activities: self.qualifying_indirect_activities.unwrap_or(costs.qualifying_indirect_activities),
+        }
+    }
+}
+
+/// Which projects.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProjectFilter {
+    /// Of this batch only.
+    pub batch: Option<BatchId>,
+    /// Created by this import only.
+    pub import: Option<ImportId>,
+    /// These ids only.
+    pub ids: Option<Vec<ProjectId>>,
+    /// Statuses.
+    pub status: Option<Vec<ProjectStatus>>,
+    /// Text in name, reference or facts.
+    pub text: Option<String>,
+    /// Sectors, without regard to case.
+    pub sector: Option<Vec<String>>,
+    /// References of claims.
+    pub claim_ref: Option<Vec<String>>,
+    /// Score below.
+    pub score_below: Option<i32>,
+    /// Changed at or after.
+    pub updated_since: Option<DateTime<Utc>>,
+    /// Include deleted projects.
+    pub include_deleted: bool,
+}
+
+/// What projects can be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProjectOrderField {
+    /// Name, without regard to case.
+    Name,
+    /// Reference, numbers in natural order.
+    ExternalRef,
+    /// Status, in the order of work.
+    Status,
+    /// Quality score; never checked comes last.
+    Score,
+    /// Qualifying expenditure.
+    Expenditure,
+    /// First day of the work; those without one come last.
+    StartDate,
+    /// Creation.
+    CreatedAt,
+    /// Last change.
+    UpdatedAt,
+}
+
+/// A text that sorts numbers in natural order: `P-9` before `P-10`. Runs of digits are padded; absent comes last.
+#[must_use]
+pub fn natural_key(text: &str) -> String {
+    if text.is_empty() {
+        return char::MAX.to_string();
+    }
+    let mut key = String::with_capacity(text.len() + 16);
+    let mut digits = String::new();
+    for c in text.to_lowercase().chars().chain(['\0']) {
+        if c.is_ascii_digit() {
+            digits.push(c);
+            continue;
+        }
+        if !digits.is_empty() {
+            key.push_str(&format!("{:0>20}", digits.trim_start_matches('0')));
+            digits.clear();
+        }
+        if c != '\0' {
+            key.push(c);
+        }
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_sort_in_natural_order() {
+        let mut refs = ["P-10", "P-9", "", "p-1b", "P-009a"];
+        refs.sort_by_key(|text| natural_key(text));
+        assert_eq!(refs, ["p-1b", "P-9", "P-009a", "P-10", ""]);
+    }
+
+    #[test]
+    fn indirect_activities_are_a_part_of_the_total() {
+        let costs = Costs { staff: Pence(100), software: Pence(20), qualifying_indirect_activities: Pence(50), ..Costs::default() };
+        assert_eq!(costs.total(), Pence(120));
+    }
 }

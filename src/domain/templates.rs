@@ -92,6 +92,48 @@ pub struct Limits {
     pub max_chars: i32,
 }
 
+/// Which templates.
+#[derive(Debug, Clone, Default)]
+pub struct TemplateFilter {
+    /// Text in name, key or description.
+    pub text: Option<String>,
+    /// Archived ones too.
+    pub include_archived: bool,
+    /// Built-in ones only, or own ones only.
+    pub built_in: Option<bool>,
+}
+
+/// A new template, as asked for.
+#[derive(Debug, Clone, Serialize)]
+pub struct NewTemplate {
+    /// Name.
+    pub name: String,
+    /// Key; made from the name if absent.
+    pub key: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Instructions for all sections.
+    pub instructions: Option<String>,
+    /// Sections.
+    pub sections: Vec<TemplateSection>,
+}
+
+/// Changes of a template, which make a new version: the outer `None` leaves a value, the inner one clears it.
+#[derive(Debug, Clone, Default)]
+#[expect(clippy::option_option, reason = "absent and null differ in a patch")]
+pub struct TemplatePatch {
+    /// Name; null is refused.
+    pub name: Option<Option<String>>,
+    /// What it is for.
+    pub description: Option<Option<String>>,
+    /// Instructions for all sections.
+    pub instructions: Option<Option<String>>,
+    /// All sections of the new version; null is refused.
+    pub sections: Option<Option<Vec<TemplateSection>>>,
+    /// What changed.
+    pub note: Option<String>,
+}
+
 /// Words of a text: what is divided by white space.
 #[must_use]
 pub fn word_count(text: &str) -> i32 {

@@ -1,0 +1,54 @@
+//! The port to the event bus: bells between whoever changes something and whoever watches it. The bus is a hint, never
+//! the truth: a bell may be lost, and whoever needs to know reads the table.
+
+pub mod local;
+
+use crate::domain::events::StoredEvent;
+use crate::domain::ids::{BatchId, ExportId, ImportId, RunId};
+use async_trait::async_trait;
+use std::sync::Arc;
+
+/// What bells are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// Progress of a batch.
+    Batch(BatchId),
+    /// Progress of an import.
+    Import(ImportId),
+    /// Progress of an export.
+    Export(ExportId),
+    /// Runs that are to be let go.
+    Cancellations,
+}
+
+/// A bell.
+#[derive(Debug, Clone)]
+pub enum Bell {
+    /// An event of a batch, shared by all who listen in this process.
+    Event(Arc<StoredEvent>),
+    /// Something changed: look at the table.
+    Changed,
+    /// The object was deleted.
+    Deleted,
+    /// A run is to be let go.
+    Cancelled(RunId),
+    /// Bells were missed: look at the table.
+    Missed,
+}
+
+/// The bus.
+#[async_trait]
+pub trait EventBus: Send + Sync {
+    /// Rings a bell after a commit. Never fails: a lost bell is healed by the table.
+    async fn publish(&self, topic: Topic, bells: Vec<Bell>);
+
+    /// Listens from now on.
+    async fn subscribe(&self, topic: Topic) -> Box<dyn Listener>;
+}
+
+/// One who listens.
+#[async_trait]
+pub trait Listener: Send {
+    /// The next bell; `None` once the bus is closed. May be dropped and called again without loss.
+    async fn next(&mut self) -> Option<Bell>;
+}

@@ -1,0 +1,6 @@
+//! Ports to the world with their implementations side by side: each folder's `mod.rs` is the trait. They do not import
+//! each other and decide nothing.
+
+pub mod ai;
+pub mod events;
+pub mod storage;

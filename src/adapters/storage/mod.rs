@@ -1,0 +1,95 @@
+//! The port to the file store, and what any store needs to name a download safely. Services see [`ObjectStore`] only;
+//! which store is behind it is decided in one place.
+
+mod embedded;
+mod s3;
+
+pub use embedded::EmbeddedObjects;
+pub use s3::S3Store;
+
+use crate::error::{Error, FaultCode, Result};
+use bytes::Bytes;
+use std::time::Duration;
+
+/// Keeps files under keys such as `exports/{workspace}/{id}.zip`. Keys are made by this service, never by a client.
+#[async_trait::async_trait]
+pub trait ObjectStore: Send + Sync {
+    /// Stores a file, replacing what was there; readers see the old one or the new one, whole.
+    ///
+    /// # Errors
+    /// UNAVAILABLE if the store cannot be reached, else INTERNAL.
+    async fn put(&self, key: &str, bytes: Bytes, content_type: &str, disposition: Option<&str>) -> Result<()>;
+
+    /// Reads a whole file.
+    ///
+    /// # Errors
+    /// One that satisfies [`is_missing`] if there is no such file; UNAVAILABLE or INTERNAL otherwise.
+    async fn get(&self, key: &str) -> Result<Bytes>;
+
+    /// Removes a file; it is not an error if there is none.
+    ///
+    /// # Errors
+    /// UNAVAILABLE if the store cannot be reached, else INTERNAL.
+    async fn delete(&self, key: &str) -> Result<()>;
+
+    /// A link that downloads the file under a name, for whoever has the link, for as long as `valid_for` (at most seven
+    /// days). Nobody checks that the file exists.
+    ///
+    /// # Errors
+    /// INTERNAL if no link can be made.
+    async fn presign_get(&self, key: &str, file_name: &str, valid_for: Duration) -> Result<String>;
+}
+
+/// True if an error of [`ObjectStore::get`] says that there is no such file.
+#[must_use]
+pub fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::Fault(fault) if fault.code == FaultCode::NotFound)
+}
+
+/// The `Content-Disposition` that makes a browser save a file under a name (RFC 6266), whatever is in the name: a plain
+/// form for old clients and, if that loses something, the exact one. Folders and control characters are taken out.
+#[must_use]
+pub fn attachment(file_name: &str) -> String {
+    let name: String = file_name.chars().map(|c| if c.is_control() || matches!(c, '/' | '\\') { '_' } else { c }).take(150).collect();
+    let name = name.trim_matches([' ', '.']);
+    let name = if name.is_empty() { "download" } else { name };
+    let plain: String = name.chars().map(|c| if c.is_ascii() && !matches!(c, '"' | '%') { c } else { '_' }).collect();
+    let mut header = format!("attachment; filename=\"{plain}\"");
+    if plain != name {
+        header.push_str("; filename*=UTF-8''");
+        for byte in name.bytes() {
+            // The bytes that RFC 8187 lets stand as they are.
+            if byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte) {
+                header.push(char::from(byte));
+            } else {
+                header.extend(['%', hex_digit(byte >> 4), hex_digit(byte)]);
+            }
+        }
+    }
+    header
+}
+
+/// The hexadecimal digit of the lower half of a byte.
+fn hex_digit(byte: u8) -> char {
+    char::from(b"0123456789ABCDEF"[usize::from(byte & 15)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_break_out_of_its_header() {
+        for (name, header) in [
+            ("claims 2026.zip", "attachment; filename=\"claims 2026.zip\""),
+            ("Café \"A\".docx", "attachment; filename=\"Caf_ _A_.docx\"; filename*=UTF-8''Caf%C3%A9%20%22A%22.docx"),
+            ("../../etc/passwd", "attachment; filename=\"_.._etc_passwd\""),
+            ("a\r\nSet-Cookie: x", "attachment; filename=\"a__Set-Cookie: x\""),
+            ("100%.csv", "attachment; filename=\"100_.csv\"; filename*=UTF-8''100%25.csv"),
+            (" . ", "attachment; filename=\"download\""),
+        ] {
+            assert_eq!(attachment(name), header);
+        }
+        assert!(attachment(&"ü".repeat(5000)).len() < 1200);
+    }
+}

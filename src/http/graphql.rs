@@ -1,0 +1,255 @@
+//! GraphQL over HTTP: reads an operation from GET or POST, lets it be checked and executed, and answers with the right
+//! status. WebSocket upgrades of the same address are passed on. It must not know what the schema holds.
+
+use super::{
+    Front, RequestId, auth,
+    document::{self, Operation},
+    negotiate::{self, Media},
+    respond::{self, Refused, Reply},
+    uploads, websocket,
+};
+use crate::{
+    error::{Error, FaultCode},
+    graphql::context,
+};
+use async_graphql::parser::types::OperationType;
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+};
+use futures::{FutureExt, StreamExt};
+use http::{HeaderMap, Method, StatusCode, header};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+/// Largest JSON body of a caller without a token, in bytes.
+pub const MAX_ANONYMOUS_BODY: usize = 256 << 10;
+/// What is read past a limit and thrown away, so that the client sees the answer in place of a reset connection.
+const MAX_DISCARDED: usize = 8 << 20;
+/// Longest time for a body to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest time to read on after a refusal.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Handles `/graphql`.
+pub async fn handle(State(front): State<Arc<Front>>, request: Request) -> Response {
+    let id = RequestId::of(request.extensions());
+    if websocket::is_upgrade(request.headers()) {
+        return websocket::upgrade(front, request, id).await;
+    }
+    let media = negotiate::accepted(request.headers());
+    let reply = Reply { media: media.unwrap_or(Media::Json), request: id };
+    let answered = if media.is_some() {
+        answer(&front, request, &reply).await
+    } else {
+        let message = "Accept application/graphql-response+json or application/json.";
+        Err(Refused::invalid(StatusCode::NOT_ACCEPTABLE, message))
+    };
+    answered.unwrap_or_else(|refused| reply.refuse(&refused))
+}
+
+async fn answer(front: &Front, request: Request, reply: &Reply) -> Result<Response, Refused> {
+    let settings = &front.state.settings;
+    let method = request.method().clone();
+    if method != Method::GET && method != Method::POST {
+        return Err(not_allowed("Use POST, or GET for queries.", "GET, POST"));
+    }
+    let actor = match auth::caller(&front.state, request.headers()).await {
+        Ok(actor) => actor,
+        Err(error) => {
+            discard(request).await;
+            return Err(error.into());
+        }
+    };
+    let read = async {
+        if method == Method::GET {
+            from_query(request.uri().query().unwrap_or_default())
+        } else {
+            from_body(request, actor.is_some(), settings.max_inline_upload_bytes).await
+        }
+    };
+    let read = tokio::time::timeout(BODY_TIMEOUT, read).await;
+    let request = read.unwrap_or_else(|_| {
+        let error = Error::fault(FaultCode::Timeout, "The body came too slowly.");
+        Err(Refused { status: StatusCode::REQUEST_TIMEOUT, error, allow: None })
+    })?;
+    let prepared = match document::prepare(request, &front.rules) {
+        Ok(prepared) => prepared,
+        Err(rejection) => return Ok(reply.reject(rejection)),
+    };
+    if method == Method::GET && prepared.kind != OperationType::Query {
+        return Err(not_allowed("GET is for queries only.", "POST"));
+    }
+    if prepared.kind == OperationType::Subscription {
+        return Err(Refused::invalid(StatusCode::BAD_REQUEST, "Subscriptions need a WebSocket (graphql-transport-ws)."));
+    }
+    if actor.is_none() && !prepared.public {
+        return Err(Error::fault(FaultCode::Unauthenticated, "Send a token: Authorization: Bearer <token>.").into());
+    }
+    let mut request = prepared.request;
+    request.data = context::session(&front.state.services, actor, reply.request.as_str().to_owned());
+    // A panic in a resolver and one that never ends are answered too.
+    let execution = AssertUnwindSafe(front.state.schema.execute(request)).catch_unwind();
+    match tokio::time::timeout(settings.request_timeout, execution).await {
+        Ok(Ok(response)) => Ok(reply.result(response)),
+        Ok(Err(_)) => Err(respond::internal("a resolver panicked").into()),
+        Err(_) => Err(timed_out().into()),
+    }
+}
+
+/// The error of an operation that took too long.
+pub fn timed_out() -> Error {
+    Error::fault(FaultCode::Timeout, "The operation took too long. Ask for less, or try again.")
+}
+
+fn not_allowed(message: &str, allow: &'static str) -> Refused {
+    Refused { allow: Some(allow), ..Refused::invalid(StatusCode::METHOD_NOT_ALLOWED, message) }
+}
+
+fn from_query(query: &str) -> Result<async_graphql::Request, Refused> {
+    let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
+    let mut operation = Operation::default();
+    for (key, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
+        match key.as_str() {
+            "query" => operation.query = Some(value),
+            "operationName" => operation.name = Some(value),
+            "variables" => operation.variables = object(&value)?,
+            "extensions" => drop(object(&value)?),
+            _ => {}
+        }
+    }
+    Ok(operation.into_request()?)
+}
+
+fn object(text: &str) -> Result<Option<serde_json::Map<String, serde_json::Value>>, Refused> {
+    let message = "`variables` and `extensions` must be JSON objects.";
+    serde_json::from_str(text).map_err(|_| Refused::invalid(StatusCode::BAD_REQUEST, message))
+}
+
+async fn from_body(request: Request, is_known: bool, max_upload: usize) -> Result<async_graphql::Request, Refused> {
+    let limit = if is_known { max_upload.max(MAX_ANONYMOUS_BODY) } else { MAX_ANONYMOUS_BODY };
+    match body_kind(request.headers()) {
+        Ok(BodyKind::Json) => Ok(Operation::from_json(&collect(request, limit).await?)?.into_request()?),
+        // Every multipart request is a mutation, so there is nothing to answer without a token.
+        Ok(BodyKind::Multipart) if is_known => {
+            if content_length(request.headers()).is_some_and(|length| length > limit.saturating_add(uploads::ENVELOPE)) {
+                discard(request).await;
+                return Err(Refused::too_large(limit));
+            }
+            uploads::read(request, limit).await
+        }
+        Ok(BodyKind::Multipart) => {
+            discard(request).await;
+            Err(Error::fault(FaultCode::Unauthenticated, "Uploads need a token: Authorization: Bearer <token>.").into())
+        }
+        Err(refused) => {
+            discard(request).await;
+            Err(refused)
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum BodyKind {
+    Json,
+    Multipart,
+}
+
+/// Only what makes browsers ask first (a preflight) is accepted, so that no foreign page can write with a form.
+fn body_kind(headers: &HeaderMap) -> Result<BodyKind, Refused> {
+    let unsupported = |message: &str| Refused::invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(unsupported("The body must not be compressed."));
+    }
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mime = content_type.parse::<mime::Mime>().ok();
+    let charset = mime.as_ref().and_then(|mime| mime.get_param(mime::CHARSET));
+    match mime.as_ref().map(mime::Mime::essence_str) {
+        Some("application/json") if charset.is_none_or(|charset| charset == mime::UTF_8) => Ok(BodyKind::Json),
+        Some("application/json") => Err(unsupported("The charset must be utf-8.")),
+        Some("multipart/form-data") if uploads::forces_preflight(headers) => Ok(BodyKind::Multipart),
+        Some("multipart/form-data") => {
+            Err(Refused::invalid(StatusCode::BAD_REQUEST, "Uploads need the header `graphql-require-preflight: 1`."))
+        }
+        _ => Err(unsupported("Send the request with `content-type: application/json`.")),
+    }
+}
+
+/// Reads a body of at most `limit` bytes.
+async fn collect(request: Request, limit: usize) -> Result<Vec<u8>, Refused> {
+    let expected = content_length(request.headers());
+    if expected.is_some_and(|length| length > limit) {
+        discard(request).await;
+        return Err(Refused::too_large(limit));
+    }
+    let (mut bytes, mut seen) = (Vec::with_capacity(expected.unwrap_or_default()), 0_usize);
+    let mut chunks = request.into_body().into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Refused::invalid(StatusCode::BAD_REQUEST, "The body broke off."))?;
+        seen = seen.saturating_add(chunk.len());
+        if seen <= limit {
+            bytes.extend_from_slice(&chunk);
+        } else if seen > limit.saturating_add(MAX_DISCARDED) {
+            break;
+        }
+    }
+    if seen > limit { Err(Refused::too_large(limit)) } else { Ok(bytes) }
+}
+
+/// Reads and drops what a refused client is still sending. One that waits for `100 Continue` has sent nothing.
+pub async fn discard(request: Request) {
+    let has_body = content_length(request.headers()).is_none_or(|length| length > 0);
+    if !has_body || request.headers().contains_key(header::EXPECT) {
+        return;
+    }
+    let drain = async |body: Body| {
+        let (mut seen, mut chunks) = (0_usize, body.into_data_stream());
+        while let Some(Ok(chunk)) = chunks.next().await {
+            seen = seen.saturating_add(chunk.len());
+            if seen > MAX_DISCARDED {
+                break;
+            }
+        }
+    };
+    // How far it came does not matter.
+    drop(tokio::time::timeout(DISCARD_TIMEOUT, drain(request.into_body())).await);
+}
+
+fn content_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn kind(pairs: &[(&'static str, &'static str)]) -> Result<BodyKind, StatusCode> {
+        let headers = pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
+        body_kind(&headers).map_err(|refused| refused.status)
+    }
+
+    #[test]
+    fn only_bodies_that_force_a_preflight_are_read() {
+        assert_eq!(kind(&[("content-type", "application/json")]), Ok(BodyKind::Json));
+        assert_eq!(kind(&[("content-type", "application/json; charset=UTF-8")]), Ok(BodyKind::Json));
+        for refused in ["text/plain", "application/x-www-form-urlencoded", "application/graphql", "application/json; charset=latin1", ""] {
+            assert_eq!(kind(&[("content-type", refused)]), Err(StatusCode::UNSUPPORTED_MEDIA_TYPE), "{refused}");
+        }
+        assert_eq!(kind(&[]), Err(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        let form = ("content-type", "multipart/form-data; boundary=x");
+        assert_eq!(kind(&[form]), Err(StatusCode::BAD_REQUEST));
+        assert_eq!(kind(&[form, ("graphql-require-preflight", "1")]), Ok(BodyKind::Multipart));
+        assert_eq!(kind(&[("content-type", "application/json"), ("content-encoding", "gzip")]), Err(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+    }
+
+    #[test]
+    fn an_operation_is_read_from_a_query_string() {
+        let request = from_query("query=query%20a%28%24n%3AInt%29%7Bx%7D&operationName=a&variables=%7B%22n%22%3A1%7D&extensions=").unwrap();
+        assert_eq!(request.query, "query a($n:Int){x}");
+        assert_eq!(request.operation_name.as_deref(), Some("a"));
+        assert_eq!(request.variables.len(), 1);
+        assert!(from_query("variables=%7B%7D").is_err());
+        assert!(from_query("query=%7Bx%7D&variables=%5B%5D").is_err());
+    }
+}

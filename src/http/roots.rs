@@ -1,0 +1,174 @@
+//! Root fields of an operation, found through fragments: who may ask for them, that a subscription has one, and the
+//! form in which async-graphql runs a subscription. It relies on the guard having bounded the document.
+
+use super::document::Rejection;
+use async_graphql::{
+    Name, Positioned,
+    parser::types::{DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet},
+};
+use std::collections::HashSet;
+
+/// True for root fields that are answered without a token.
+pub fn is_public(name: &str) -> bool {
+    matches!(name, "apiInfo" | "__typename" | "__schema" | "__type")
+}
+
+/// Every root field of an operation, those in fragments included, whatever `@skip` and `@include` say.
+pub fn fields<'a>(document: &'a ExecutableDocument, operation: &'a OperationDefinition) -> Vec<&'a Positioned<Field>> {
+    let mut found = Vec::new();
+    collect(document, &operation.selection_set.node, &mut found);
+    found
+}
+
+fn collect<'a>(document: &'a ExecutableDocument, set: &'a SelectionSet, found: &mut Vec<&'a Positioned<Field>>) {
+    for item in &set.items {
+        match &item.node {
+            Selection::Field(field) => found.push(field),
+            Selection::InlineFragment(fragment) => collect(document, &fragment.node.selection_set.node, found),
+            Selection::FragmentSpread(spread) => {
+                if let Some(fragment) = document.fragments.get(&spread.node.fragment_name.node) {
+                    collect(document, &fragment.node.selection_set.node, found);
+                }
+            }
+        }
+    }
+}
+
+/// "Single root field" of the specification (5.2.3.1): one field, no introspection, neither `@skip` nor `@include`.
+///
+/// # Errors
+/// `VALIDATION_FAILED` otherwise.
+pub fn check_single(fields: &[&Positioned<Field>]) -> Result<(), Rejection> {
+    let positions = || fields.iter().map(|field| field.pos).take(5).collect();
+    let keys: HashSet<&str> = fields.iter().map(|field| field.node.response_key().node.as_str()).collect();
+    if keys.len() != 1 {
+        return Err(Rejection::invalid("A subscription must select exactly one root field.", positions()));
+    }
+    if fields.iter().any(|field| field.node.name.node.starts_with("__")) {
+        return Err(Rejection::invalid("A subscription must not select an introspection field at its root.", positions()));
+    }
+    let conditional = |field: &&Positioned<Field>| {
+        field.node.directives.iter().any(|directive| matches!(directive.node.name.node.as_str(), "skip" | "include"))
+    };
+    if fields.iter().any(conditional) {
+        return Err(Rejection::invalid("The root field of a subscription must not have @skip or @include.", positions()));
+    }
+    Ok(())
+}
+
+/// Moves the root field of a subscription out of fragments and makes one of several mentions of it: async-graphql
+/// ignores fragments there and would run a stream for each mention. A document that is not valid stays as it is.
+pub fn lift(document: &mut ExecutableDocument, name: Option<&str>, root_type: &str) {
+    let before = reachable(document);
+    let Some(merged) = subscription(&document.operations, name).and_then(|operation| merged_root(document, operation, root_type)) else {
+        return;
+    };
+    let operation = match &mut document.operations {
+        DocumentOperations::Single(operation) => Some(operation),
+        DocumentOperations::Multiple(all) => match name {
+            Some(name) => all.get_mut(name),
+            None => all.values_mut().next(),
+        },
+    };
+    if let Some(operation) = operation {
+        let position = merged.pos;
+        operation.node.selection_set.node.items = vec![Positioned::new(Selection::Field(merged), position)];
+    }
+    // A fragment that only led to the root would now count as unused; one that never was used still should.
+    let after = reachable(document);
+    document.fragments.retain(|fragment, _| after.contains(fragment) || !before.contains(fragment));
+}
+
+fn subscription<'a>(operations: &'a DocumentOperations, name: Option<&str>) -> Option<&'a OperationDefinition> {
+    let operation = match operations {
+        DocumentOperations::Single(operation) => operation,
+        DocumentOperations::Multiple(all) => match name {
+            Some(name) => all.get(name)?,
+            None => all.values().next()?,
+        },
+    };
+    (operation.node.ty == OperationType::Subscription).then_some(&operation.node)
+}
+
+/// `None` if there is nothing to change or a fragment is not on the root type or has directives.
+fn merged_root(document: &ExecutableDocument, operation: &OperationDefinition, root_type: &str) -> Option<Positioned<Field>> {
+    if let [item] = operation.selection_set.node.items.as_slice()
+        && matches!(item.node, Selection::Field(_))
+    {
+        return None;
+    }
+    let liftable = |set: &SelectionSet| is_liftable(document, set, root_type);
+    liftable(&operation.selection_set.node).then_some(())?;
+    let mut fields = fields(document, operation).into_iter();
+    let mut merged = fields.next()?.clone();
+    for field in fields {
+        merged.node.selection_set.node.items.extend(field.node.selection_set.node.items.iter().cloned());
+    }
+    Some(merged)
+}
+
+fn is_liftable(document: &ExecutableDocument, set: &SelectionSet, root_type: &str) -> bool {
+    set.items.iter().all(|item| match &item.node {
+        Selection::Field(_) => true,
+        selection if !selection.directives().is_empty() => false,
+        Selection::InlineFragment(fragment) => {
+            fragment.node.type_condition.as_ref().is_none_or(|condition| condition.node.on.node == root_type)
+                && is_liftable(document, &fragment.node.selection_set.node, root_type)
+        }
+        Selection::FragmentSpread(spread) => document.fragments.get(&spread.node.fragment_name.node).is_some_and(|fragment| {
+            fragment.node.type_condition.node.on.node == root_type && is_liftable(document, &fragment.node.selection_set.node, root_type)
+        }),
+    })
+}
+
+/// Names of the fragments that operations lead to.
+fn reachable(document: &ExecutableDocument) -> HashSet<Name> {
+    fn walk(document: &ExecutableDocument, set: &SelectionSet, found: &mut HashSet<Name>) {
+        for item in &set.items {
+            match &item.node {
+                Selection::Field(field) => walk(document, &field.node.selection_set.node, found),
+                Selection::InlineFragment(fragment) => walk(document, &fragment.node.selection_set.node, found),
+                Selection::FragmentSpread(spread) => {
+                    let name = &spread.node.fragment_name.node;
+                    if let (true, Some(fragment)) = (found.insert(name.clone()), document.fragments.get(name)) {
+                        walk(document, &fragment.node.selection_set.node, found);
+                    }
+                }
+            }
+        }
+    }
+    let mut found = HashSet::new();
+    document.operations.iter().for_each(|(_, operation)| walk(document, &operation.node.selection_set.node, &mut found));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_graphql::parser::parse_query;
+
+    fn lifted(query: &str) -> ExecutableDocument {
+        let mut document = parse_query(query).unwrap();
+        lift(&mut document, None, "Subscription");
+        document
+    }
+
+    #[test]
+    fn the_root_of_a_subscription_is_lifted_out_of_fragments() {
+        let query = "subscription { ...f ticks { c } } fragment f on Subscription { ... { ticks { ...g } } } fragment g on T { a } fragment h on T { a }";
+        let document = lifted(query);
+        let (_, operation) = document.operations.iter().next().unwrap();
+        let [item] = operation.node.selection_set.node.items.as_slice() else { panic!("one root") };
+        let Selection::Field(field) = &item.node else { panic!("a field") };
+        assert_eq!(field.node.selection_set.node.items.len(), 2);
+        let mut fragments: Vec<_> = document.fragments.keys().map(Name::as_str).collect();
+        fragments.sort_unstable();
+        assert_eq!(fragments, ["g", "h"], "f served its turn, g is still used, h never was");
+    }
+
+    #[test]
+    fn a_fragment_on_another_type_is_left_for_validation() {
+        let document = lifted("subscription { ...f } fragment f on Query { ticks }");
+        assert_eq!(document.fragments.len(), 1);
+    }
+}

@@ -1,0 +1,110 @@
+//! Serving: accepts connections, bounds the time for headers, drains on shutdown. hyper's own builder is used because
+//! `axum::serve` has no time-outs. It must not know routes.
+
+use crate::error::{Error, Result};
+use axum::{Router, body::Body};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto::Builder, graceful::GracefulShutdown},
+};
+use std::{net::SocketAddr, time::Duration};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
+use tower::ServiceExt;
+
+/// Longest time for the head of a request to arrive, and for an idle connection to stay open.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Largest head of a request, in bytes.
+const MAX_HEAD: u32 = 64 << 10;
+/// Pause after a failed accept (no more file descriptors), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// An extension of every request: who is on the other end. As long as a copy is kept, draining waits for it; sockets
+/// keep one, because their connection has left hyper's hands.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Address of the peer.
+    pub peer: SocketAddr,
+    _open: TaskTrackerToken,
+}
+
+/// Serves until `shutdown` is cancelled, then waits at most `grace` for requests and sockets that are open.
+///
+/// # Errors
+/// INTERNAL if the listener has no address.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, grace: Duration) -> Result<()> {
+    let address = listener.local_addr().map_err(Error::internal)?;
+    let (graceful, open, cut) = (GracefulShutdown::new(), TaskTracker::new(), CancellationToken::new());
+    let builder = builder();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (builder, router, shutdown, cut) = (builder.clone(), router.clone(), shutdown.clone(), cut.clone());
+        let (watcher, connection) = (graceful.watcher(), Connection { peer, _open: open.token() });
+        open.spawn(async move {
+            if !has_spoken(&stream, &shutdown).await {
+                return;
+            }
+            let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+                request.extensions_mut().insert(connection.clone());
+                router.clone().oneshot(request.map(Body::new))
+            });
+            let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+            tokio::select! {
+                served = watcher.watch(serving) => if let Err(error) = served { tracing::debug!(error, "a connection broke") },
+                () = cut.cancelled() => {}
+            }
+        });
+    }
+    drop(listener);
+    open.close();
+    tracing::info!(%address, "draining");
+    let drained = async {
+        graceful.shutdown().await;
+        open.wait().await;
+    };
+    if tokio::time::timeout(grace, drained).await.is_err() {
+        tracing::warn!(left = open.len(), "not every connection ended within the grace period");
+        cut.cancel();
+    }
+    Ok(())
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEAD)
+        .max_concurrent_streams(100)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(HEADER_TIMEOUT);
+    builder
+}
+
+/// Waits for the first byte: hyper-util reads it to tell HTTP/1 from HTTP/2, and its time-outs begin after that.
+async fn has_spoken(stream: &TcpStream, shutdown: &CancellationToken) -> bool {
+    // Two small writes in a row (`next`, then `complete`) would wait 40 ms for an acknowledgement.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY was not set");
+    }
+    tokio::select! {
+        () = shutdown.cancelled() => false,
+        readable = tokio::time::timeout(HEADER_TIMEOUT, stream.readable()) => matches!(readable, Ok(Ok(()))),
+    }
+}

@@ -1,0 +1,155 @@
+//! From a bearer token to the person behind it: RS256 against a JWKS, for the local issuer and for AWS Cognito alike.
+//! It must not know GraphQL or HTTP, and nothing here logs or keeps a token.
+//!
+//! The rules are those of RFC 7519 and of Cognito's documentation ("Verifying JSON web tokens"): issuer exact; an id
+//! token names the client in `aud`, an access token in `client_id`; `exp` and `nbf` with five seconds of leeway.
+//! `jsonwebtoken` checks the algorithm and the signature; the claims are checked in `claims` against the injected clock.
+
+mod claims;
+mod jwks;
+mod local;
+
+pub use jwks::{KeySource, RemoteKeys};
+pub use local::LocalIssuer;
+
+use crate::{
+    domain::actor::Principal,
+    error::{Error, FaultCode},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use claims::Claims;
+use jsonwebtoken::{Algorithm, Validation, errors::ErrorKind};
+use serde_json::{Map, Value};
+use std::{fmt, sync::Arc};
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// Longest token that is looked at, in bytes.
+const MAX_TOKEN: usize = 8 << 10;
+
+/// Why a token is not accepted. All but [`IdentityError::KeysUnavailable`] are UNAUTHENTICATED.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// There is no token.
+    #[error("A bearer token is required.")]
+    Missing,
+    /// It is not a token of the kind that is accepted here.
+    #[error("The token is malformed: {0}.")]
+    Malformed(&'static str),
+    /// It was not signed by the issuer.
+    #[error("The token's signature is not valid: {0}.")]
+    BadSignature(&'static str),
+    /// It is over.
+    #[error("The token has expired. Get a new one and try again.")]
+    Expired,
+    /// The issuer made it, but not for this service or not for now.
+    #[error("The token's claims are not valid: {0}.")]
+    BadClaims(&'static str),
+    /// The issuer's keys could not be read since the start, so nothing can be said about the token.
+    #[error("The identity provider cannot be reached.")]
+    KeysUnavailable,
+}
+
+impl From<IdentityError> for Error {
+    fn from(error: IdentityError) -> Self {
+        let code = match error {
+            IdentityError::KeysUnavailable => FaultCode::Unavailable,
+            _ => FaultCode::Unauthenticated,
+        };
+        Self::fault(code, error.to_string())
+    }
+}
+
+/// Whose tokens are accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// The exact `iss`.
+    pub issuer: String,
+    /// The client ids that a token may be for.
+    pub client_ids: Vec<String>,
+}
+
+/// Checks tokens.
+pub struct Identity {
+    trust: Trust,
+    keys: jwks::Keys,
+    clock: Clock,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("trust", &self.trust).finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    /// Accepts the tokens of one issuer, whose keys come from `source`. Nothing is fetched yet.
+    #[must_use]
+    pub fn new(trust: Trust, source: Arc<dyn KeySource>, clock: Clock) -> Self {
+        Self { trust, keys: jwks::Keys::new(source), clock }
+    }
+
+    /// Accepts the tokens of the local issuer.
+    #[must_use]
+    pub fn local(issuer: Arc<LocalIssuer>, clock: Clock) -> Self {
+        let trust = Trust { issuer: LocalIssuer::ISSUER.into(), client_ids: vec![LocalIssuer::CLIENT_ID.into()] };
+        Self::new(trust, issuer, clock)
+    }
+
+    /// The person behind a token (without the word `Bearer`).
+    ///
+    /// # Errors
+    /// What is wrong with the token; claims are looked at only once the signature is known to be good.
+    pub async fn verify(&self, token: &str) -> Result<Principal, IdentityError> {
+        let now = (self.clock)();
+        let key = self.keys.find(&key_id(token)?, now).await?;
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation).map_err(|error| match error.kind() {
+            ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm => IdentityError::BadSignature("it does not match"),
+            ErrorKind::Json(_) => IdentityError::BadClaims("one is missing or of the wrong type"),
+            _ => IdentityError::Malformed("it cannot be decoded"),
+        })?;
+        claims.claims.into_principal(&self.trust, now)
+    }
+
+    /// Reads the issuer's keys anew; those in use stay if that fails. For a background task, so that a change of keys
+    /// is known before the first token that needs it.
+    ///
+    /// # Errors
+    /// UNAVAILABLE if the keys cannot be read.
+    pub async fn refresh_keys(&self) -> crate::error::Result<()> {
+        self.keys.refresh((self.clock)()).await
+    }
+}
+
+/// Reads the header by itself first: `jsonwebtoken` ignores what RFC 7515 4.1.11 says must not be ignored.
+fn key_id(token: &str) -> Result<String, IdentityError> {
+    if token.is_empty() {
+        return Err(IdentityError::Missing);
+    }
+    if token.len() > MAX_TOKEN {
+        return Err(IdentityError::Malformed("it is longer than 8 KB"));
+    }
+    if token.split('.').count() != 3 {
+        return Err(IdentityError::Malformed("it does not have three parts"));
+    }
+    let header = token.split('.').next().and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let header: Map<String, Value> =
+        header.and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or(IdentityError::Malformed("its header cannot be read"))?;
+    if header.get("alg").and_then(Value::as_str) != Some("RS256") {
+        return Err(IdentityError::Malformed("only RS256 is accepted"));
+    }
+    if ["crit", "b64", "zip"].iter().any(|name| header.contains_key(*name)) {
+        return Err(IdentityError::Malformed("its header asks for an extension that is not supported"));
+    }
+    let id = header.get("kid").and_then(Value::as_str).filter(|id| !id.is_empty());
+    id.map(str::to_owned).ok_or(IdentityError::Malformed("its header names no key"))
+}
+
+#[cfg(test)]
+mod tests;

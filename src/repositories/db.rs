@@ -1,0 +1,371 @@
+//! Two databases behind one door: pools, sessions (`Tx`), and the little that lets one SQL text run on both.
+//! Here and in its siblings is all the SQL of the product; nothing here decides anything.
+
+use crate::error::{Error, Result};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::{Arguments, AssertSqlSafe, FromRow, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use uuid::Uuid;
+
+static POSTGRES_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations/postgres");
+static SQLITE_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations/sqlite");
+
+/// Pools of one database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Db {
+    pools: Pools,
+    statements: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Clone)]
+enum Pools {
+    Postgres(PgPool),
+    /// One writer and several read-only readers: `SQLite` has one writer at a time anyway, and waiting for it in a pool
+    /// is fair where waiting for its lock is not.
+    Sqlite {
+        read: SqlitePool,
+        write: SqlitePool,
+    },
+}
+
+/// A session: a transaction (from [`Db::begin`]) or a plain reading connection (from [`Db::read`]). Dropped without
+/// [`Tx::commit`], a transaction is rolled back.
+#[derive(Debug)]
+pub struct Tx {
+    session: Session,
+    statements: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum Session {
+    Postgres(Transaction<'static, Postgres>),
+    PostgresRead(PoolConnection<Postgres>),
+    Sqlite(Transaction<'static, Sqlite>),
+    SqliteRead(PoolConnection<Sqlite>),
+}
+
+/// The connection of a session, by database.
+#[derive(Debug)]
+pub enum Conn<'a> {
+    /// `PostgreSQL`.
+    Postgres(&'a mut PgConnection),
+    /// `SQLite`.
+    Sqlite(&'a mut SqliteConnection),
+}
+
+/// Expands one query body for both drivers: `on!(tx, c => sqlx::query(SQL).bind(id).execute(c).await?)`.
+#[macro_export]
+macro_rules! on {
+    ($tx:expr, $c:ident => $body:expr) => {
+        match $tx.conn() {
+            $crate::repositories::db::Conn::Postgres($c) => $body,
+            $crate::repositories::db::Conn::Sqlite($c) => $body,
+        }
+    };
+}
+
+impl Db {
+    /// Opens the database of a URL (`postgres://…` or `sqlite://…`) and brings its tables up to date.
+    ///
+    /// # Errors
+    /// If it cannot be reached or a migration fails.
+    pub async fn open(url: &str) -> Result<Self> {
+        let pools = if url.starts_with("postgres") {
+            let options = PgConnectOptions::from_str(url).map_err(Error::internal)?;
+            let pool = PgPoolOptions::new().max_connections(16).acquire_timeout(Duration::from_secs(10)).test_before_acquire(false);
+            let pool = pool.connect_with(options).await?;
+            POSTGRES_MIGRATIONS.run(&pool).await.map_err(Error::internal)?;
+            Pools::Postgres(pool)
+        } else {
+            let options = SqliteConnectOptions::from_str(url).map_err(Error::internal)?;
+            Self::open_sqlite(options).await?
+        };
+        Ok(Self { pools, statements: Arc::default() })
+    }
+
+    /// Opens an `SQLite` file.
+    ///
+    /// # Errors
+    /// If the file cannot be opened or a migration fails.
+    pub async fn open_file(path: &Path) -> Result<Self> {
+        let pools = Self::open_sqlite(SqliteConnectOptions::new().filename(path)).await?;
+        Ok(Self { pools, statements: Arc::default() })
+    }
+
+    async fn open_sqlite(options: SqliteConnectOptions) -> Result<Pools> {
+        let options = options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(Duration::from_secs(10))
+            .foreign_keys(true)
+            .statement_cache_capacity(256)
+            .pragma("cache_size", "-16000")
+            .pragma("temp_store", "memory");
+        let lasting = || SqlitePoolOptions::new().idle_timeout(None).max_lifetime(None);
+        let write = lasting().max_connections(1).acquire_timeout(Duration::from_secs(30)).connect_with(options.clone()).await?;
+        SQLITE_MIGRATIONS.run(&write).await.map_err(Error::internal)?;
+        let read = lasting().max_connections(4).connect_with(options.read_only(true).create_if_missing(false)).await?;
+        Ok(Pools::Sqlite { read, write })
+    }
+
+    /// Begins a transaction that may write. Only services do (and `jobs.rs` for claim, beat and settle).
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` if no connection can be had.
+    pub async fn begin(&self) -> Result<Tx> {
+        let session = match &self.pools {
+            Pools::Postgres(pool) => Session::Postgres(pool.begin().await?),
+            // a deferred BEGIN that reads and then writes would fail with SQLITE_BUSY_SNAPSHOT, whatever the time-out
+            Pools::Sqlite { write, .. } => Session::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+        };
+        Ok(Tx { session, statements: Arc::clone(&self.statements) })
+    }
+
+    /// A connection for reading: no transaction, each statement sees what is committed when it runs.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` if no connection can be had.
+    pub async fn read(&self) -> Result<Tx> {
+        let session = match &self.pools {
+            Pools::Postgres(pool) => Session::PostgresRead(pool.acquire().await?),
+            Pools::Sqlite { read, .. } => Session::SqliteRead(read.acquire().await?),
+        };
+        Ok(Tx { session, statements: Arc::clone(&self.statements) })
+    }
+
+    /// Statements that were sent so far: tests see by it that reads grow with depth, not with rows.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+
+    /// The pool of `PostgreSQL`, for its notifications; none on `SQLite`.
+    #[must_use]
+    pub const fn postgres(&self) -> Option<&PgPool> {
+        match &self.pools {
+            Pools::Postgres(pool) => Some(pool),
+            Pools::Sqlite { .. } => None,
+        }
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::Postgres(pool) => pool.close().await,
+            Pools::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+        }
+    }
+}
+
+impl Tx {
+    /// The connection, for `on!`; each call counts as a statement.
+    pub fn conn(&mut self) -> Conn<'_> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        match &mut self.session {
+            Session::Postgres(tx) => Conn::Postgres(tx),
+            Session::PostgresRead(connection) => Conn::Postgres(connection),
+            Session::Sqlite(tx) => Conn::Sqlite(tx),
+            Session::SqliteRead(connection) => Conn::Sqlite(connection),
+        }
+    }
+
+    /// Makes the changes last.
+    ///
+    /// # Errors
+    /// If the database refuses or is gone; then nothing was changed.
+    pub async fn commit(self) -> Result<()> {
+        match self.session {
+            Session::Postgres(tx) => tx.commit().await?,
+            Session::Sqlite(tx) => tx.commit().await?,
+            Session::PostgresRead(_) | Session::SqliteRead(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The text for this database, where the dialects truly differ.
+    #[must_use]
+    pub const fn sql<'t>(&self, postgres: &'t str, sqlite: &'t str) -> &'t str {
+        if self.is_postgres() { postgres } else { sqlite }
+    }
+
+    /// True on `PostgreSQL`.
+    #[must_use]
+    pub const fn is_postgres(&self) -> bool {
+        matches!(self.session, Session::Postgres(_) | Session::PostgresRead(_))
+    }
+
+    /// The condition that a column's value is in a list of ids, bound as JSON (see [`id_list`]) at the place `$n`.
+    #[must_use]
+    pub fn in_ids(&self, column: &str, n: usize) -> String {
+        if self.is_postgres() {
+            format!("{column} = ANY(ARRAY(SELECT CAST(value AS uuid) FROM jsonb_array_elements_text(CAST(${n} AS jsonb))))")
+        } else {
+            format!("{column} IN (SELECT unhex(value) FROM json_each(${n}))")
+        }
+    }
+
+    /// The condition that a column's value is in a list of texts, bound as a JSON text at the place `$n`.
+    #[must_use]
+    pub fn in_texts(&self, column: &str, n: usize) -> String {
+        if self.is_postgres() {
+            format!("{column} = ANY(ARRAY(SELECT jsonb_array_elements_text(CAST(${n} AS jsonb))))")
+        } else {
+            format!("{column} IN (SELECT value FROM json_each(${n}))")
+        }
+    }
+
+    /// The lock of a row until the end of the transaction; `SQLite` has one writer and needs none.
+    #[must_use]
+    pub const fn for_update(&self) -> &'static str {
+        if self.is_postgres() { " FOR UPDATE" } else { "" }
+    }
+}
+
+/// Ids as the JSON text that [`Tx::in_ids`] takes.
+#[must_use]
+pub fn id_list<I: IntoIterator<Item = Uuid>>(ids: I) -> String {
+    let quoted: Vec<String> = ids.into_iter().map(|id| format!("\"{}\"", id.simple())).collect();
+    format!("[{}]", quoted.join(","))
+}
+
+/// A row that both drivers can read.
+pub trait BothRow: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
+impl<T: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin> BothRow for T {}
+
+/// A value of a built statement.
+#[derive(Debug, Clone)]
+pub enum Arg {
+    /// An id.
+    Id(Uuid),
+    /// A text.
+    Text(String),
+    /// A whole number.
+    Int(i64),
+    /// A moment.
+    Time(chrono::DateTime<chrono::Utc>),
+    /// A day.
+    Date(chrono::NaiveDate),
+}
+
+/// A statement that is put together at run time, from constant pieces and bound values.
+#[derive(Debug, Default)]
+pub struct Sql {
+    text: String,
+    args: Vec<Arg>,
+}
+
+impl Sql {
+    /// A statement that begins with this text.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), args: Vec::new() }
+    }
+
+    /// Appends text, never a value.
+    pub fn push(&mut self, text: &str) -> &mut Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// Appends the place of a value and binds it.
+    pub fn bind(&mut self, value: Arg) -> &mut Self {
+        self.args.push(value);
+        let place = format!("${}", self.args.len());
+        self.push(&place)
+    }
+
+    /// Binds a value and gives the number of its place.
+    pub fn place(&mut self, value: Arg) -> usize {
+        self.args.push(value);
+        self.args.len()
+    }
+
+    /// Runs it and reads all rows.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn fetch_all<R: BothRow>(self, tx: &mut Tx) -> Result<Vec<R>> {
+        let Self { text, args } = self;
+        Ok(match tx.conn() {
+            Conn::Postgres(c) => {
+                let args = args.into_iter().try_fold(PgArguments::default(), |mut all, arg| add_to_postgres(&mut all, arg).map(|()| all))?;
+                sqlx::query_as_with(AssertSqlSafe(text), args).fetch_all(c).await?
+            }
+            Conn::Sqlite(c) => {
+                let args =
+                    args.into_iter().try_fold(SqliteArguments::default(), |mut all, arg| add_to_sqlite(&mut all, arg).map(|()| all))?;
+                sqlx::query_as_with(AssertSqlSafe(text), args).fetch_all(c).await?
+            }
+        })
+    }
+
+    /// Runs it and reads one whole number.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn fetch_count(self, tx: &mut Tx) -> Result<i64> {
+        Ok(self.fetch_all::<(i64,)>(tx).await?.first().map_or(0, |row| row.0))
+    }
+}
+
+fn add_to_postgres(all: &mut PgArguments, arg: Arg) -> Result<()> {
+    match arg {
+        Arg::Id(value) => all.add(value),
+        Arg::Text(value) => all.add(value),
+        Arg::Int(value) => all.add(value),
+        Arg::Time(value) => all.add(value),
+        Arg::Date(value) => all.add(value),
+    }
+    .map_err(Error::internal)
+}
+
+fn add_to_sqlite(all: &mut SqliteArguments, arg: Arg) -> Result<()> {
+    match arg {
+        Arg::Id(value) => all.add(value),
+        Arg::Text(value) => all.add(value),
+        Arg::Int(value) => all.add(value),
+        Arg::Time(value) => all.add(value),
+        Arg::Date(value) => all.add(value),
+    }
+    .map_err(Error::internal)
+}
+
+/// A text for `LIKE '%' || … || '%' ESCAPE '\'`: its own wildcards are taken literally.
+#[must_use]
+pub fn like_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.trim().to_lowercase().chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(cause: sqlx::Error) -> Self {
+        match cause {
+            sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) | sqlx::Error::PoolClosed => {
+                Self::unavailable("The database cannot be reached at the moment. Try again.", cause)
+            }
+            other => Self::internal(other),
+        }
+    }
+}
+
+/// True if a statement failed because a unique index named so already has the value.
+#[must_use]
+pub fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}

@@ -1,0 +1,74 @@
+//! Keyset conditions: turns sort keys and a page request into `WHERE` and `ORDER BY`. It must not know tables.
+
+use super::db::{Arg, Sql};
+use crate::domain::paging::{Direction, KeyValue, PageRequest, Position};
+use chrono::DateTime;
+
+/// A key of a sort: an expression that is never NULL, and its direction. The last key of a list is its id.
+#[derive(Debug, Clone, Copy)]
+pub struct SortKey {
+    /// SQL expression that runs on both databases.
+    pub expression: &'static str,
+    /// Direction.
+    pub direction: Direction,
+}
+
+impl SortKey {
+    /// A key with the smallest first.
+    #[must_use]
+    pub const fn asc(expression: &'static str) -> Self {
+        Self { expression, direction: Direction::Asc }
+    }
+
+    /// A key with the largest first.
+    #[must_use]
+    pub const fn desc(expression: &'static str) -> Self {
+        Self { expression, direction: Direction::Desc }
+    }
+}
+
+/// Appends `AND (…)` for the positions of the request, `ORDER BY` and `LIMIT` (one row more than asked for, to know
+/// whether there is more).
+pub fn push_page(sql: &mut Sql, keys: &[SortKey], request: &PageRequest) {
+    if let Some(position) = &request.after {
+        push_beyond(sql, keys, position, false);
+    }
+    if let Some(position) = &request.before {
+        push_beyond(sql, keys, position, true);
+    }
+    sql.push(" ORDER BY ");
+    for (index, key) in keys.iter().enumerate() {
+        let ascending = (key.direction == Direction::Asc) != request.backward;
+        sql.push(if index == 0 { "" } else { ", " }).push(key.expression).push(if ascending { " ASC" } else { " DESC" });
+    }
+    sql.push(" LIMIT ").bind(Arg::Int(request.limit + 1));
+}
+
+fn push_beyond(sql: &mut Sql, keys: &[SortKey], position: &Position, reverse: bool) {
+    let places: Vec<usize> = position.values.iter().map(|value| sql.place(arg(value))).collect();
+    let comparison = |key: &SortKey| if (key.direction == Direction::Asc) == reverse { "<" } else { ">" };
+    // one direction for all keys: a row value, which an index can answer
+    if keys.windows(2).all(|pair| pair[0].direction == pair[1].direction) {
+        let columns: Vec<_> = keys.iter().map(|key| key.expression).collect();
+        let values: Vec<_> = places.iter().map(|n| format!("${n}")).collect();
+        let operator = keys.first().map_or(">", comparison);
+        sql.push(&format!(" AND ({}) {operator} ({})", columns.join(", "), values.join(", ")));
+        return;
+    }
+    let mut alternatives = Vec::new();
+    for depth in 0..keys.len() {
+        let mut terms: Vec<String> = (0..depth).map(|i| format!("{} = ${}", keys[i].expression, places[i])).collect();
+        terms.push(format!("{} {} ${}", keys[depth].expression, comparison(&keys[depth]), places[depth]));
+        alternatives.push(format!("({})", terms.join(" AND ")));
+    }
+    sql.push(&format!(" AND ({})", alternatives.join(" OR ")));
+}
+
+fn arg(value: &KeyValue) -> Arg {
+    match value {
+        KeyValue::Text(text) => Arg::Text(text.clone()),
+        KeyValue::Int(number) => Arg::Int(*number),
+        KeyValue::Micros(micros) => Arg::Time(DateTime::from_timestamp_micros(*micros).unwrap_or_default()),
+        KeyValue::Id(id) => Arg::Id(*id),
+    }
+}

@@ -1,0 +1,19 @@
+//! All SQL of the product, for both databases. Rows in, domain values out; nothing here decides anything or calls out.
+//!
+//! Every function takes the session first. Those that write end in `_in`: they join the caller's transaction. Every
+//! statement on a tenant's rows filters by workspace.
+
+pub mod audit;
+pub mod batches;
+pub mod db;
+pub mod events;
+pub mod exports;
+pub mod generations;
+pub mod idempotency;
+pub mod imports;
+pub mod jobs;
+pub mod keyset;
+pub mod people;
+pub mod projects;
+pub mod sections;
+pub mod templates;

@@ -1,0 +1,329 @@
+//! Rows of sections and their revisions. Sections are narrow; texts are read only where they are asked for.
+
+use super::db::{Sql, Tx, id_list};
+use super::keyset::{SortKey, push_page};
+use crate::domain::ids::{AttemptId, ProjectId, RevisionId, SectionId, UserId, WorkspaceId};
+use crate::domain::paging::{KeyValue, Page, PageRequest, Position};
+use crate::domain::sections::{Revision, Section, SectionState};
+use crate::domain::templates::Limits;
+use crate::error::{Error, Result};
+use crate::on;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::AssertSqlSafe;
+use sqlx::types::Json;
+use std::collections::HashMap;
+use uuid::Uuid;
+
+const COLUMNS: &str = "id, project_id, key, title, position, required, state, source, revision, word_count, char_count, min_words, max_words,
+    max_chars";
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    project_id: Uuid,
+    key: String,
+    title: String,
+    position: i32,
+    required: bool,
+    state: String,
+    source: Option<String>,
+    revision: i32,
+    word_count: i32,
+    char_count: i32,
+    min_words: i32,
+    max_words: i32,
+    max_chars: i32,
+}
+
+impl TryFrom<Row> for Section {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        Ok(Self {
+            id: SectionId(row.id),
+            project: ProjectId(row.project_id),
+            key: row.key,
+            title: row.title,
+            position: row.position,
+            required: row.required,
+            state: row.state.parse()?,
+            source: row.source.as_deref().map(str::parse).transpose()?,
+            revision: row.revision,
+            word_count: row.word_count,
+            char_count: row.char_count,
+            limits: Limits { min_words: row.min_words, max_words: row.max_words, max_chars: row.max_chars },
+        })
+    }
+}
+
+/// Adds sections or, where the project has one of the same key, gives it the title, place and limits anew.
+///
+/// # Errors
+/// As the database says.
+pub async fn lay_out_in(tx: &mut Tx, workspace: WorkspaceId, sections: &[Section]) -> Result<()> {
+    #[derive(Serialize)]
+    struct Insert<'a> {
+        id: String,
+        project: String,
+        key: &'a str,
+        title: &'a str,
+        position: i32,
+        required: i32,
+        limits: Limits,
+    }
+    for chunk in sections.chunks(2_000) {
+        let rows: Vec<Insert> = chunk
+            .iter()
+            .map(|s| Insert {
+                id: s.id.0.simple().to_string(),
+                project: s.project.0.simple().to_string(),
+                key: &s.key,
+                title: &s.title,
+                position: s.position,
+                required: s.required.into(),
+                limits: s.limits,
+            })
+            .collect();
+        let sql = tx.sql(
+            "INSERT INTO sections (id, workspace_id, project_id, key, title, position, required, state, revision, word_count, char_count,
+                min_words, max_words, max_chars)
+             SELECT x.id, $1, x.project, x.key, x.title, x.position, x.required = 1, 'EMPTY', 0, 0, 0, (x.limits ->> 'min_words')::int,
+                (x.limits ->> 'max_words')::int, (x.limits ->> 'max_chars')::int
+             FROM jsonb_to_recordset($2) AS x(id uuid, project uuid, key text, title text, position int, required int, limits jsonb)
+             WHERE true
+             ON CONFLICT (project_id, key) DO UPDATE SET title = excluded.title, position = excluded.position, required = excluded.required,
+                min_words = excluded.min_words, max_words = excluded.max_words, max_chars = excluded.max_chars",
+            "INSERT INTO sections (id, workspace_id, project_id, key, title, position, required, state, revision, word_count, char_count,
+                min_words, max_words, max_chars)
+             SELECT unhex(value ->> 'id'), $1, unhex(value ->> 'project'), value ->> 'key', value ->> 'title', value ->> 'position',
+                value ->> 'required', 'EMPTY', 0, 0, 0, value ->> '$.limits.min_words', value ->> '$.limits.max_words',
+                value ->> '$.limits.max_chars'
+             FROM json_each($2)
+             WHERE true
+             ON CONFLICT (project_id, key) DO UPDATE SET title = excluded.title, position = excluded.position, required = excluded.required,
+                min_words = excluded.min_words, max_words = excluded.max_words, max_chars = excluded.max_chars",
+        );
+        on!(tx, c => sqlx::query(sql).bind(workspace.0).bind(Json(&rows)).execute(c).await?);
+    }
+    Ok(())
+}
+
+/// Takes all sections of these projects out of the template's order; their texts stay, in case a later template has them.
+///
+/// # Errors
+/// As the database says.
+pub async fn take_out_in(tx: &mut Tx, workspace: WorkspaceId, projects: &[ProjectId]) -> Result<()> {
+    let sql = format!("UPDATE sections SET position = -1 WHERE workspace_id = $1 AND {}", tx.in_ids("project_id", 2));
+    let list = id_list(projects.iter().map(|id| id.0));
+    on!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(workspace.0).bind(list).execute(c).await?);
+    Ok(())
+}
+
+/// Stores the state, source, revision and size of a section.
+///
+/// # Errors
+/// As the database says.
+pub async fn update_in(tx: &mut Tx, workspace: WorkspaceId, section: &Section) -> Result<()> {
+    on!(tx, c => sqlx::query(
+        "UPDATE sections SET state = $3, source = $4, revision = $5, word_count = $6, char_count = $7 WHERE id = $1 AND workspace_id = $2")
+        .bind(section.id.0).bind(workspace.0).bind(section.state.as_str()).bind(section.source.map(|s| s.as_str())).bind(section.revision)
+        .bind(section.word_count).bind(section.char_count).execute(c).await?);
+    Ok(())
+}
+
+/// Puts all sections of a project that have text into LOCKED, or back to the state that their newest text gives them.
+///
+/// # Errors
+/// As the database says.
+pub async fn set_locked_in(tx: &mut Tx, workspace: WorkspaceId, project: ProjectId, locked: bool) -> Result<()> {
+    let sql = if locked {
+        "UPDATE sections SET state = 'LOCKED' WHERE project_id = $1 AND workspace_id = $2"
+    } else {
+        "UPDATE sections SET state = CASE WHEN source IS NULL THEN 'EMPTY' WHEN source = 'MODEL' THEN 'GENERATED' ELSE 'EDITED' END
+         WHERE project_id = $1 AND workspace_id = $2"
+    };
+    on!(tx, c => sqlx::query(sql).bind(project.0).bind(workspace.0).execute(c).await?);
+    Ok(())
+}
+
+/// Puts sections of a project that are being written back to the state that their newest text gives them.
+///
+/// # Errors
+/// As the database says.
+pub async fn settle_in(tx: &mut Tx, workspace: WorkspaceId, project: ProjectId) -> Result<()> {
+    on!(tx, c => sqlx::query(
+        "UPDATE sections SET state = CASE WHEN source IS NULL THEN 'EMPTY' WHEN source = 'MODEL' THEN 'GENERATED' ELSE 'EDITED' END
+         WHERE project_id = $1 AND workspace_id = $2 AND state = 'GENERATING'")
+        .bind(project.0).bind(workspace.0).execute(c).await?);
+    Ok(())
+}
+
+/// Puts one section into a state.
+///
+/// # Errors
+/// As the database says.
+pub async fn set_state_in(tx: &mut Tx, workspace: WorkspaceId, id: SectionId, state: SectionState) -> Result<()> {
+    on!(tx, c => sqlx::query("UPDATE sections SET state = $3 WHERE id = $1 AND workspace_id = $2")
+        .bind(id.0).bind(workspace.0).bind(state.as_str()).execute(c).await?);
+    Ok(())
+}
+
+/// A section.
+///
+/// # Errors
+/// As the database says.
+pub async fn find(tx: &mut Tx, workspace: WorkspaceId, id: SectionId) -> Result<Option<Section>> {
+    let sql = format!("SELECT {COLUMNS} FROM sections WHERE id = $1 AND workspace_id = $2");
+    let row: Option<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(id.0).bind(workspace.0).fetch_optional(c).await?);
+    row.map(Section::try_from).transpose()
+}
+
+/// Sections of several projects that are in their template, in its order.
+///
+/// # Errors
+/// As the database says.
+pub async fn load_for_projects(tx: &mut Tx, workspace: WorkspaceId, ids: &[ProjectId]) -> Result<HashMap<ProjectId, Vec<Section>>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM sections WHERE workspace_id = $1 AND {} AND position >= 0 ORDER BY project_id, position",
+        tx.in_ids("project_id", 2)
+    );
+    let list = id_list(ids.iter().map(|id| id.0));
+    let rows: Vec<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(workspace.0).bind(list).fetch_all(c).await?);
+    let mut found: HashMap<ProjectId, Vec<Section>> = HashMap::new();
+    for row in rows {
+        let section = Section::try_from(row)?;
+        found.entry(section.project).or_default().push(section);
+    }
+    Ok(found)
+}
+
+/// Those of these projects that lack the text of a required section.
+///
+/// # Errors
+/// As the database says.
+pub async fn list_incomplete(tx: &mut Tx, workspace: WorkspaceId, ids: &[ProjectId]) -> Result<Vec<ProjectId>> {
+    let sql = format!(
+        "SELECT DISTINCT project_id FROM sections WHERE workspace_id = $1 AND {} AND position >= 0 AND required AND revision = 0",
+        tx.in_ids("project_id", 2)
+    );
+    let list = id_list(ids.iter().map(|id| id.0));
+    let rows: Vec<(Uuid,)> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(workspace.0).bind(list).fetch_all(c).await?);
+    Ok(rows.into_iter().map(|(id,)| ProjectId(id)).collect())
+}
+
+/// Newest texts of several sections; those without one are absent.
+///
+/// # Errors
+/// As the database says.
+pub async fn load_texts(tx: &mut Tx, workspace: WorkspaceId, ids: &[SectionId]) -> Result<HashMap<SectionId, String>> {
+    let sql = format!(
+        "SELECT s.id, r.text FROM sections s JOIN section_revisions r ON r.section_id = s.id AND r.number = s.revision
+         WHERE s.workspace_id = $1 AND {}",
+        tx.in_ids("s.id", 2)
+    );
+    let list = id_list(ids.iter().map(|id| id.0));
+    let rows: Vec<(Uuid, String)> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(workspace.0).bind(list).fetch_all(c).await?);
+    Ok(rows.into_iter().map(|(id, text)| (SectionId(id), text)).collect())
+}
+
+/// Adds a revision.
+///
+/// # Errors
+/// As the database says; a unique violation means that the number is given.
+pub async fn create_revision_in(tx: &mut Tx, workspace: WorkspaceId, revision: &Revision) -> Result<()> {
+    on!(tx, c => sqlx::query(
+        "INSERT INTO section_revisions (id, workspace_id, section_id, number, text, source, author_id, attempt_id, note, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)")
+        .bind(revision.id.0).bind(workspace.0).bind(revision.section.0).bind(revision.number).bind(&revision.text)
+        .bind(revision.source.as_str()).bind(revision.author.map(|u| u.0)).bind(revision.attempt.map(|a| a.0)).bind(&revision.note)
+        .bind(revision.created_at).execute(c).await?);
+    Ok(())
+}
+
+const REVISION_COLUMNS: &str = "id, section_id, number, text, source, author_id, attempt_id, note, created_at";
+
+#[derive(sqlx::FromRow)]
+struct RevisionRow {
+    id: Uuid,
+    section_id: Uuid,
+    number: i32,
+    text: String,
+    source: String,
+    author_id: Option<Uuid>,
+    attempt_id: Option<Uuid>,
+    note: Option<String>,
+    created_at: DateTime<Utc>,
+}
+
+impl TryFrom<RevisionRow> for Revision {
+    type Error = Error;
+
+    fn try_from(row: RevisionRow) -> Result<Self> {
+        Ok(Self {
+            id: RevisionId(row.id),
+            section: SectionId(row.section_id),
+            number: row.number,
+            text: row.text,
+            source: row.source.parse()?,
+            author: row.author_id.map(UserId),
+            attempt: row.attempt_id.map(AttemptId),
+            note: row.note,
+            created_at: row.created_at,
+        })
+    }
+}
+
+/// A revision by its number.
+///
+/// # Errors
+/// As the database says.
+pub async fn find_revision(tx: &mut Tx, workspace: WorkspaceId, section: SectionId, number: i32) -> Result<Option<Revision>> {
+    let sql = format!("SELECT {REVISION_COLUMNS} FROM section_revisions WHERE section_id = $1 AND workspace_id = $2 AND number = $3");
+    let row: Option<RevisionRow> =
+        on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(section.0).bind(workspace.0).bind(number).fetch_optional(c).await?);
+    row.map(Revision::try_from).transpose()
+}
+
+/// A revision by its id.
+///
+/// # Errors
+/// As the database says.
+pub async fn find_revision_by_id(tx: &mut Tx, workspace: WorkspaceId, id: RevisionId) -> Result<Option<Revision>> {
+    let sql = format!("SELECT {REVISION_COLUMNS} FROM section_revisions WHERE id = $1 AND workspace_id = $2");
+    let row: Option<RevisionRow> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(id.0).bind(workspace.0).fetch_optional(c).await?);
+    row.map(Revision::try_from).transpose()
+}
+
+/// Name of the order of a section's revisions.
+pub const REVISION_ORDER: &str = "revisions";
+
+/// A page of a section's revisions, newest first.
+///
+/// # Errors
+/// As the database says.
+pub async fn list_revisions(tx: &mut Tx, workspace: WorkspaceId, section: SectionId, request: &PageRequest) -> Result<Page<Revision>> {
+    let mut sql = Sql::new(format!("SELECT {REVISION_COLUMNS}"));
+    push_revisions(&mut sql, workspace, section);
+    push_page(&mut sql, &[SortKey::desc("CAST(number AS bigint)")], request);
+    let rows: Vec<RevisionRow> = sql.fetch_all(tx).await?;
+    let revisions = rows.into_iter().map(Revision::try_from).collect::<Result<Vec<_>>>()?;
+    let at = |r: &Revision| Position::new(REVISION_ORDER, vec![KeyValue::Int(r.number.into())]);
+    Ok(Page::from_rows(revisions.into_iter().map(|r| (at(&r), r)).map(|(at, r)| (r, at)).collect(), request))
+}
+
+/// Number of a section's revisions.
+///
+/// # Errors
+/// As the database says.
+pub async fn count_revisions(tx: &mut Tx, workspace: WorkspaceId, section: SectionId) -> Result<i64> {
+    let mut sql = Sql::new("SELECT count(*)");
+    push_revisions(&mut sql, workspace, section);
+    sql.fetch_count(tx).await
+}
+
+fn push_revisions(sql: &mut Sql, workspace: WorkspaceId, section: SectionId) {
+    use super::db::Arg;
+    sql.push(" FROM section_revisions WHERE section_id = ").bind(Arg::Id(section.0));
+    sql.push(" AND workspace_id = ").bind(Arg::Id(workspace.0));
+}

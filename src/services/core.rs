@@ -1,0 +1,145 @@
+//! What every service stands on: the database, the bus, the clock and the source of ids; and the unit of work that
+//! commits rows, jobs and events as one and rings the bells afterwards.
+
+use crate::adapters::ai::Drafter;
+use crate::adapters::events::{Bell, EventBus, Topic};
+use crate::adapters::storage::ObjectStore;
+use crate::domain::events::BatchEvent;
+use crate::domain::ids::{BatchId, WorkspaceId};
+use crate::error::{Error, Result};
+use crate::repositories::db::{Db, Tx};
+use crate::repositories::{events, jobs};
+use chrono::{DateTime, Utc};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// The lane of the queue that all jobs of the product wait in.
+pub const LANE: &str = "work";
+
+/// The present moment, injected so that tests can choose it.
+pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+/// A source of new ids, injected so that tests can choose them.
+pub type IdSource = Arc<dyn Fn() -> Uuid + Send + Sync>;
+
+/// What every service stands on.
+#[derive(Clone)]
+pub struct Core {
+    /// The database.
+    pub db: Db,
+    /// The bus.
+    pub bus: Arc<dyn EventBus>,
+    /// Object storage.
+    pub store: Arc<dyn ObjectStore>,
+    /// What writes sections, the default one first.
+    pub drafters: Vec<Arc<dyn Drafter>>,
+    /// The clock.
+    pub clock: Clock,
+    /// New ids.
+    pub ids: IdSource,
+    /// Wakes the workers of this process.
+    pub wake: Arc<Notify>,
+    /// Cancelled when the process shuts down.
+    pub shutdown: CancellationToken,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// The present moment, in the microseconds that both databases keep.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        let now = (self.clock)();
+        DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now)
+    }
+
+    /// A new id.
+    #[must_use]
+    pub fn new_id(&self) -> Uuid {
+        (self.ids)()
+    }
+
+    /// Begins a unit of work.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` if no connection can be had.
+    pub async fn begin(&self) -> Result<Unit> {
+        let tx = self.db.begin().await?;
+        Ok(Unit { tx, now: self.now(), bells: HashMap::new(), wake: false, core: self.clone() })
+    }
+
+    /// The drafter of a provider, or the default one.
+    ///
+    /// # Errors
+    /// `INTERNAL` if there is none of this name.
+    pub fn drafter(&self, provider: Option<&str>) -> Result<&Arc<dyn Drafter>> {
+        let found = self.drafters.iter().find(|drafter| provider.is_none_or(|name| drafter.provider() == name));
+        found.ok_or_else(|| Error::internal(format!("no provider {provider:?}")))
+    }
+}
+
+/// A unit of work: one transaction, and the bells to ring once it is committed. Dropped, nothing has happened.
+#[derive(Debug)]
+pub struct Unit {
+    /// The transaction.
+    pub tx: Tx,
+    /// The moment that everything in it is stamped with.
+    pub now: DateTime<Utc>,
+    bells: HashMap<Topic, Vec<Bell>>,
+    wake: bool,
+    core: Core,
+}
+
+impl Unit {
+    /// Appends events to a batch's stream; they are published after the commit.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn append(&mut self, workspace: WorkspaceId, batch: BatchId, events: Vec<BatchEvent>) -> Result<()> {
+        let stored = events::append_in(&mut self.tx, workspace, batch, events, self.now).await?;
+        for event in stored {
+            self.ring(Topic::Batch(batch), Bell::Event(Arc::new(event)));
+        }
+        Ok(())
+    }
+
+    /// Queues jobs; workers are woken after the commit.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn enqueue<P: serde::Serialize + Sync>(
+        &mut self,
+        workspace: WorkspaceId,
+        run: Option<crate::domain::ids::RunId>,
+        new: &[jobs::NewJob<P>],
+    ) -> Result<()> {
+        self.wake = true;
+        jobs::enqueue_in(&mut self.tx, LANE, workspace, run, new, self.now).await
+    }
+
+    /// Rings a bell after the commit.
+    pub fn ring(&mut self, topic: Topic, bell: Bell) {
+        self.bells.entry(topic).or_default().push(bell);
+    }
+
+    /// Commits, then rings.
+    ///
+    /// # Errors
+    /// If the database refuses; then nothing has happened.
+    pub async fn commit(self) -> Result<()> {
+        self.tx.commit().await?;
+        if self.wake {
+            self.core.wake.notify_waiters();
+        }
+        for (topic, bells) in self.bells {
+            self.core.bus.publish(topic, bells).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,284 @@
+//! Writing of one section, the unit of paid work: a short transaction before the call, none during it, and one after it
+//! that holds the text, the numbers, the events and the end of the job.
+
+use super::{Generations, finishing, progressed_now_and_then};
+use crate::adapters::ai::{DraftFailure, DraftPiece, DraftRequest, Usage};
+use crate::domain::actor::Actor;
+use crate::domain::events::BatchEvent;
+use crate::domain::generations::{Attempt, AttemptStatus, MAX_ATTEMPTS, Run};
+use crate::domain::ids::{AttemptId, RevisionId};
+use crate::domain::jobs::{JobFailure, JobFailureCode, JobStatus};
+use crate::domain::money::Spend;
+use crate::domain::projects::ProjectStatus;
+use crate::domain::prompts::assemble;
+use crate::domain::sections::{Revision, RevisionSource, Section, SectionState};
+use crate::domain::templates::{char_count, word_count};
+use crate::domain::work::{DraftSection, FINISH_PROJECT, FinishProject};
+use crate::error::{Error, Result};
+use crate::repositories::jobs::{ClaimedJob, NewJob};
+use crate::repositories::{batches, generations, jobs, projects, sections};
+use crate::services::core::Unit;
+use futures::StreamExt;
+use std::time::Duration;
+
+/// First wait before a failed section is tried again; it doubles with every try, up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Longest wait unless the provider asks for more.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What a section is written with.
+struct Call {
+    run: Run,
+    section: Section,
+    attempt: Attempt,
+    request: DraftRequest,
+}
+
+impl Generations {
+    /// Writes one section and settles its job. An error is a fault of ours: the job is then done again.
+    ///
+    /// # Errors
+    /// As the database says; a lost claim.
+    pub async fn draft_section(&self, job: &ClaimedJob, work: DraftSection) -> Result<()> {
+        let actor = Actor::system(job.workspace());
+        let Some(call) = self.begin_section(&actor, job, work).await? else { return Ok(()) };
+        match self.write(&call).await {
+            Ok((text, usage)) => self.accept(&actor, job, work, call, text, usage).await,
+            Err(failure) => self.reject(&actor, job, work, call, failure).await,
+        }
+    }
+
+    /// Notes that the section is being written, unless there is nothing left to do for it.
+    async fn begin_section(&self, actor: &Actor, job: &ClaimedJob, work: DraftSection) -> Result<Option<Call>> {
+        let mut facts = projects::load_facts(&mut self.core.db.read().await?, actor.workspace, &[work.project]).await?;
+        let mut unit = self.core.begin().await?;
+        batches::lock_in(&mut unit.tx, actor.workspace, work.batch).await?;
+        let run = generations::lock_in(&mut unit.tx, actor.workspace, work.run).await?;
+        let project = projects::find(&mut unit.tx, actor.workspace, work.project).await?;
+        let section = sections::find(&mut unit.tx, actor.workspace, work.section).await?;
+        let (Some(mut run), Some(project), Some(mut section)) = (run, project, section) else {
+            jobs::finish_in(&mut unit.tx, job).await?;
+            unit.commit().await?;
+            return Ok(None);
+        };
+        if run.status.is_final() || run.status == JobStatus::Cancelling {
+            self.let_go_in(&mut unit, actor, job, work, &mut run).await?;
+            unit.commit().await?;
+            return Ok(None);
+        }
+        if project.deleted_at.is_some() {
+            self.settle_section(&mut unit, actor, job, work, &mut run, false).await?;
+            unit.commit().await?;
+            return Ok(None);
+        }
+        let mut events = Vec::new();
+        if run.status == JobStatus::Queued {
+            run.status = JobStatus::Running;
+            run.started_at = Some(unit.now);
+            events.push(BatchEvent::RunStatusChanged { run: run.id, previous: Some(JobStatus::Queued), status: run.status });
+        }
+        if generations::move_project_in(&mut unit.tx, run.id, project.id, &["QUEUED"], "RUNNING").await? {
+            run.counts.queued -= 1;
+            run.counts.running += 1;
+            let now = unit.now;
+            projects::set_status_in(&mut unit.tx, actor.workspace, &[project.id], ProjectStatus::Generating, now).await?;
+            events.push(BatchEvent::ProjectStatusChanged {
+                project: project.id,
+                previous: Some(project.status),
+                status: ProjectStatus::Generating,
+                failure: None,
+            });
+            generations::update_in(&mut unit.tx, actor.workspace, &run).await?;
+        }
+        let now = unit.now;
+        let earlier = generations::close_lost_attempts_in(&mut unit.tx, actor.workspace, run.id, section.id, now).await?;
+        let version = self.version(actor, run.template_version).await?;
+        let template_section = version.sections.iter().find(|s| s.key == section.key).cloned();
+        let template_section = template_section.ok_or_else(|| Error::internal("a section that its template does not have"))?;
+        let facts = facts.remove(&project.id).unwrap_or_default();
+        let wish = run.instructions.clone();
+        let prompt =
+            assemble(&template_section, version.instructions.as_deref(), &project.name, &facts, &project.costs, wish.as_deref());
+        let attempt = Attempt {
+            id: AttemptId(self.core.new_id()),
+            run: run.id,
+            project: project.id,
+            section: section.id,
+            section_key: section.key.clone(),
+            number: earlier + 1,
+            status: AttemptStatus::Running,
+            provider: run.provider.clone(),
+            model: run.model.clone(),
+            template_version: run.template_version,
+            prompt_hash: prompt.hash.clone(),
+            input_tokens: None,
+            output_tokens: None,
+            spend: None,
+            failure: None,
+            started_at: unit.now,
+            finished_at: None,
+        };
+        generations::create_attempt_in(&mut unit.tx, actor.workspace, &attempt).await?;
+        section.state = SectionState::Generating;
+        sections::set_state_in(&mut unit.tx, actor.workspace, section.id, section.state).await?;
+        unit.append(actor.workspace, work.batch, events).await?;
+        unit.commit().await?;
+        let request = DraftRequest {
+            model: run.model.clone(),
+            prompt,
+            section: template_section,
+            facts,
+            costs: project.costs,
+            project_name: project.name,
+            wish,
+        };
+        Ok(Some(Call { run, section, attempt, request }))
+    }
+
+    /// Calls the provider; no transaction is open meanwhile.
+    async fn write(&self, call: &Call) -> Result<(String, Usage), DraftFailure> {
+        let bad = |message: &str| DraftFailure::new(JobFailureCode::ProviderBadAnswer, message);
+        let drafter = self.core.drafter(Some(&call.run.provider));
+        let drafter = drafter.map_err(|_| DraftFailure::new(JobFailureCode::Internal, "The provider is not configured any more."))?;
+        let limit = usize::try_from(call.section.limits.max_chars).unwrap_or(usize::MAX);
+        let mut stream = drafter.draft(call.request.clone()).await?;
+        let mut text = String::new();
+        while let Some(piece) = stream.next().await {
+            match piece? {
+                DraftPiece::Delta(delta) => text.push_str(&delta),
+                DraftPiece::Finished(usage) => {
+                    let text = text.trim().replace("\r\n", "\n");
+                    return match text.chars().count() {
+                        0 => Err(bad("The provider's answer was empty.")),
+                        n if n > limit => Err(bad("The provider's answer was longer than the section allows.")),
+                        _ => Ok((text, usage)),
+                    };
+                }
+            }
+            // four bytes at most for a character: what is beyond this cannot fit, so do not wait for its end
+            if text.len() > limit.saturating_mul(4) {
+                return Err(bad("The provider's answer was longer than the section allows."));
+            }
+        }
+        Err(bad("The provider's answer broke off before its end."))
+    }
+
+    /// Stores a text with all that follows from it.
+    async fn accept(&self, actor: &Actor, job: &ClaimedJob, work: DraftSection, call: Call, text: String, usage: Usage) -> Result<()> {
+        let Call { mut section, mut attempt, .. } = call;
+        let drafter = self.core.drafter(Some(&attempt.provider))?;
+        let price = drafter.models().into_iter().find(|info| info.model == attempt.model);
+        let spend = price.map_or(Spend(0), |info| info.spend(&usage));
+        let provenance = drafter.provenance().map(str::to_owned);
+        let (mut unit, mut run) = self.reopen(actor, work).await?;
+        section.revision += 1;
+        (section.source, section.state) = (Some(RevisionSource::Model), SectionState::Generated);
+        (section.word_count, section.char_count) = (word_count(&text), char_count(&text));
+        let revision = Revision {
+            id: RevisionId(self.core.new_id()),
+            section: section.id,
+            number: section.revision,
+            text,
+            source: RevisionSource::Model,
+            author: run.created_by,
+            attempt: Some(attempt.id),
+            note: provenance,
+            created_at: unit.now,
+        };
+        sections::create_revision_in(&mut unit.tx, actor.workspace, &revision).await?;
+        sections::update_in(&mut unit.tx, actor.workspace, &section).await?;
+        attempt.status = AttemptStatus::Succeeded;
+        attempt.model = usage.model;
+        (attempt.input_tokens, attempt.output_tokens, attempt.spend) = (Some(usage.input_tokens), Some(usage.output_tokens), Some(spend));
+        attempt.finished_at = Some(unit.now);
+        generations::update_attempt_in(&mut unit.tx, actor.workspace, &attempt).await?;
+        let now = unit.now;
+        projects::touch_in(&mut unit.tx, actor.workspace, work.project, now).await?;
+        run.spend = Spend(run.spend.0 + spend.0);
+        self.settle_section(&mut unit, actor, job, work, &mut run, false).await?;
+        unit.commit().await
+    }
+
+    /// Notes a failed attempt: it is tried again later, or the section has failed for good.
+    async fn reject(&self, actor: &Actor, job: &ClaimedJob, work: DraftSection, call: Call, failure: DraftFailure) -> Result<()> {
+        let Call { section, mut attempt, .. } = call;
+        let (mut unit, mut run) = self.reopen(actor, work).await?;
+        let again = failure.retryable && attempt.number < MAX_ATTEMPTS && run.status == JobStatus::Running;
+        attempt.status = if again { AttemptStatus::Retrying } else { AttemptStatus::Failed };
+        attempt.finished_at = Some(unit.now);
+        let wait = failure.retry_after.unwrap_or_else(|| self.wait_before(attempt.number + 1));
+        attempt.failure = Some(JobFailure::from(failure));
+        generations::update_attempt_in(&mut unit.tx, actor.workspace, &attempt).await?;
+        if again {
+            let now = unit.now;
+            jobs::retry_in(&mut unit.tx, job, wait, now).await?;
+        } else {
+            let state = SectionState::at_rest(section.source);
+            sections::set_state_in(&mut unit.tx, actor.workspace, section.id, state).await?;
+            self.settle_section(&mut unit, actor, job, work, &mut run, true).await?;
+        }
+        unit.commit().await
+    }
+
+    /// Full jitter: anything up to twice the wait before, so that many failures do not come back at once.
+    fn wait_before(&self, attempt: i32) -> Duration {
+        let doubled = FIRST_WAIT.saturating_mul(1 << attempt.clamp(1, 10));
+        let dice = f64::from(self.core.new_id().as_bytes()[15]) / 255.0;
+        doubled.min(LONGEST_WAIT).mul_f64(dice.max(0.05))
+    }
+
+    async fn reopen(&self, actor: &Actor, work: DraftSection) -> Result<(Unit, Run)> {
+        let mut unit = self.core.begin().await?;
+        batches::lock_in(&mut unit.tx, actor.workspace, work.batch).await?;
+        let run = generations::lock_in(&mut unit.tx, actor.workspace, work.run).await?;
+        // the batch may have been removed for good meanwhile: then there is nothing to write to
+        Ok((unit, run.ok_or_else(|| Error::internal(jobs::LostClaim))?))
+    }
+
+    /// Ends the job of a section that is written, failed for good or skipped; the last one of a project queues its end.
+    async fn settle_section(
+        &self,
+        unit: &mut Unit,
+        actor: &Actor,
+        job: &ClaimedJob,
+        work: DraftSection,
+        run: &mut Run,
+        failed: bool,
+    ) -> Result<()> {
+        jobs::finish_in(&mut unit.tx, job).await?;
+        let remaining = generations::settle_section_in(&mut unit.tx, work.run, work.project, failed).await?;
+        run.sections_done += 1;
+        if run.status == JobStatus::Cancelling {
+            return finishing::close_if_let_go_in(unit, actor, run).await;
+        }
+        let event = progressed_now_and_then(run, unit);
+        generations::update_in(&mut unit.tx, actor.workspace, run).await?;
+        unit.append(actor.workspace, work.batch, event.into_iter().collect()).await?;
+        if remaining.sections_left == 0 {
+            let payload = FinishProject { batch: work.batch, run: work.run, project: work.project };
+            unit.enqueue(actor.workspace, Some(work.run), &[NewJob { kind: FINISH_PROJECT, payload }]).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of a section whose run is being cancelled: its call was aborted.
+    ///
+    /// # Errors
+    /// As the database says; a lost claim.
+    pub async fn let_go(&self, job: &ClaimedJob, work: DraftSection) -> Result<()> {
+        let actor = Actor::system(job.workspace());
+        let (mut unit, mut run) = self.reopen(&actor, work).await?;
+        self.let_go_in(&mut unit, &actor, job, work, &mut run).await?;
+        unit.commit().await
+    }
+
+    async fn let_go_in(&self, unit: &mut Unit, actor: &Actor, job: &ClaimedJob, work: DraftSection, run: &mut Run) -> Result<()> {
+        jobs::finish_in(&mut unit.tx, job).await?;
+        let now = unit.now;
+        generations::cancel_attempts_in(&mut unit.tx, actor.workspace, work.run, work.section, now).await?;
+        if run.status.is_final() {
+            return Ok(());
+        }
+        finishing::close_if_let_go_in(unit, actor, run).await
+    }
+}

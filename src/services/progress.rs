@@ -1,0 +1,255 @@
+//! Live progress: streams of what happens, without loss and in order. The table is the truth; bells only say when to
+//! look. A watcher that cannot keep up is told so and gets a fresh start; nothing is buffered for it.
+
+use super::core::Core;
+use crate::adapters::events::{Bell, Listener, Topic};
+use crate::domain::actor::Actor;
+use crate::domain::events::{EventCursor, StoredEvent};
+use crate::domain::exports::ExportJob;
+use crate::domain::ids::{BatchId, ExportId, ImportId};
+use crate::domain::imports::ImportJob;
+use crate::error::{Error, FaultCode, Result};
+use crate::repositories::{batches, events, exports, imports};
+use chrono::{DateTime, Utc};
+use futures::{FutureExt, Stream};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Events that are read from the table at once: what a replay keeps in memory.
+const READ_AT_ONCE: i64 = 200;
+/// How often the table is looked at even if no bell has rung.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A live watcher that is this far behind …
+const LAG_EVENTS: i64 = 256;
+/// … with events this old has not kept up.
+const LAG_AGE: chrono::Duration = chrono::Duration::seconds(5);
+
+/// Use cases of live progress.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    core: Core,
+}
+
+/// What a watcher of a batch gets.
+#[derive(Debug, Clone)]
+pub enum BatchItem {
+    /// The present state is to be read; everything up to the sequence is contained in it.
+    Snapshot {
+        /// Sequence of the newest event that is contained.
+        sequence: i64,
+        /// When it was taken.
+        at: DateTime<Utc>,
+    },
+    /// An event.
+    Event(Arc<StoredEvent>),
+    /// The watcher was too slow; a snapshot follows.
+    Lagged {
+        /// Sequence of the last event that was sent.
+        sequence: i64,
+        /// How many events are left out.
+        dropped: i64,
+        /// When it was noticed.
+        at: DateTime<Utc>,
+    },
+    /// The stream ends.
+    Ended {
+        /// Sequence of the last event that was sent.
+        sequence: i64,
+        /// Why.
+        reason: EndReason,
+        /// When.
+        at: DateTime<Utc>,
+    },
+}
+
+crate::word_enum! {
+    /// Why a stream ends.
+    pub enum EndReason {
+        /// The job that was followed is finished.
+        Finished = "FINISHED",
+        /// The object was deleted.
+        Deleted = "DELETED",
+        /// The caller may no longer see it, or the token has expired.
+        NotAllowed = "NOT_ALLOWED",
+        /// The server shuts down.
+        ShuttingDown = "SHUTTING_DOWN",
+    }
+}
+
+/// Why a watcher woke up.
+enum Woken {
+    Bell(Bell),
+    Look,
+    End(EndReason),
+}
+
+impl Progress {
+    pub(super) const fn new(core: Core) -> Self {
+        Self { core }
+    }
+
+    /// What goes on in a batch: a snapshot, or what was missed after a cursor, then every event in order.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`; `VALIDATION_FAILED` for a cursor of another stream. The stream itself may fail as the database says.
+    pub async fn watch_batch(
+        &self,
+        actor: Actor,
+        id: BatchId,
+        after: Option<String>,
+    ) -> Result<impl Stream<Item = Result<BatchItem>> + Send + 'static + use<>> {
+        let core = self.core.clone();
+        // listen before looking: what happens in between is then heard
+        let mut listener = core.bus.subscribe(Topic::Batch(id)).await;
+        let batch = batches::find(&mut core.db.read().await?, actor.workspace, id).await?.ok_or_else(|| not_found("batch"))?;
+        let after = after.map(|text| EventCursor::parse(&text, id.0)).transpose()?.map(|cursor| cursor.sequence);
+        if after.is_some_and(|sequence| sequence > batch.event_sequence) {
+            return Err(Error::argument("after", "`after` is ahead of this stream; take it from an event or from `eventCursor`."));
+        }
+        Ok(async_stream::try_stream! {
+            if batch.deleted_at.is_some() {
+                yield BatchItem::Ended { sequence: batch.event_sequence, reason: EndReason::Deleted, at: core.now() };
+                return;
+            }
+            // what is older than this is replayed on request, however old it is
+            let asked_for = batch.event_sequence;
+            let mut last = match after {
+                Some(sequence) if has_all_after(&core, &actor, id, sequence, asked_for).await? => sequence,
+                _ => {
+                    yield BatchItem::Snapshot { sequence: asked_for, at: core.now() };
+                    asked_for
+                }
+            };
+            let mut behind = last < asked_for;
+            loop {
+                while behind {
+                    let missed = events::list_after(&mut core.db.read().await?, actor.workspace, id, last, READ_AT_ONCE).await?;
+                    let Some(first) = missed.first() else { break };
+                    if last >= asked_for && core.now() - first.occurred_at > LAG_AGE {
+                        let head = batches::find(&mut core.db.read().await?, actor.workspace, id).await?.map_or(last, |b| b.event_sequence);
+                        if head - last > LAG_EVENTS {
+                            yield BatchItem::Lagged { sequence: last, dropped: head - last, at: core.now() };
+                            yield BatchItem::Snapshot { sequence: head, at: core.now() };
+                            last = head;
+                            continue;
+                        }
+                    }
+                    for event in missed {
+                        last = event.sequence;
+                        yield BatchItem::Event(Arc::new(event));
+                    }
+                }
+                match next(&core, &actor, listener.as_mut()).await {
+                    Woken::Bell(Bell::Event(event)) if event.sequence == last + 1 => {
+                        last = event.sequence;
+                        behind = false;
+                        yield BatchItem::Event(event);
+                    }
+                    Woken::Bell(Bell::Event(event)) => behind = event.sequence > last,
+                    Woken::Bell(Bell::Deleted) => {
+                        yield BatchItem::Ended { sequence: last, reason: EndReason::Deleted, at: core.now() };
+                        return;
+                    }
+                    Woken::Bell(_) => behind = true,
+                    Woken::Look => match batches::find(&mut core.db.read().await?, actor.workspace, id).await? {
+                        Some(batch) if batch.deleted_at.is_none() => behind = batch.event_sequence > last,
+                        _ => {
+                            yield BatchItem::Ended { sequence: last, reason: EndReason::Deleted, at: core.now() };
+                            return;
+                        }
+                    },
+                    Woken::End(reason) => {
+                        yield BatchItem::Ended { sequence: last, reason, at: core.now() };
+                        return;
+                    }
+                }
+            }
+        })
+    }
+
+    /// Every change of an import that is seen, the present state first; ends after the one in which it is final.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`. The stream itself may fail as the database says.
+    pub async fn watch_import(&self, actor: Actor, id: ImportId) -> Result<impl Stream<Item = Result<ImportJob>> + Send + 'static + use<>> {
+        let core = self.core.clone();
+        let mut listener = core.bus.subscribe(Topic::Import(id)).await;
+        let first = imports::find(&mut core.db.read().await?, actor.workspace, id).await?.ok_or_else(|| not_found("import"))?;
+        Ok(async_stream::try_stream! {
+            let (mut last, mut ended) = (first.sequence, first.status.is_final());
+            yield first;
+            while !ended {
+                if let Woken::End(_) = next(&core, &actor, listener.as_mut()).await {
+                    return;
+                }
+                let Some(now) = imports::find(&mut core.db.read().await?, actor.workspace, id).await? else { return };
+                if now.sequence > last {
+                    (last, ended) = (now.sequence, now.status.is_final());
+                    yield now;
+                }
+            }
+        })
+    }
+
+    /// Every change of an export that is seen, the present state first; ends after the one in which it is final.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`. The stream itself may fail as the database says.
+    pub async fn watch_export(&self, actor: Actor, id: ExportId) -> Result<impl Stream<Item = Result<ExportJob>> + Send + 'static + use<>> {
+        let core = self.core.clone();
+        let mut listener = core.bus.subscribe(Topic::Export(id)).await;
+        let first = exports::find(&mut core.db.read().await?, actor.workspace, id).await?.ok_or_else(|| not_found("export"))?;
+        Ok(async_stream::try_stream! {
+            let (mut last, mut ended) = (first.sequence, first.status.is_final());
+            yield first;
+            while !ended {
+                if let Woken::End(_) = next(&core, &actor, listener.as_mut()).await {
+                    return;
+                }
+                let Some(now) = exports::find(&mut core.db.read().await?, actor.workspace, id).await? else { return };
+                if now.sequence > last {
+                    (last, ended) = (now.sequence, now.status.is_final());
+                    yield now;
+                }
+            }
+        })
+    }
+
+    /// The moment that events which are not stored are stamped with.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.core.now()
+    }
+}
+
+/// True if every event after a sequence is still there.
+async fn has_all_after(core: &Core, actor: &Actor, id: BatchId, sequence: i64, head: i64) -> Result<bool> {
+    if sequence == head {
+        return Ok(true);
+    }
+    let next = events::list_after(&mut core.db.read().await?, actor.workspace, id, sequence, 1).await?;
+    Ok(next.first().is_some_and(|event| event.sequence == sequence + 1))
+}
+
+/// Waits for a bell, for the time to look anyway, or for the end of the watcher's permission or of the process.
+async fn next(core: &Core, actor: &Actor, listener: &mut dyn Listener) -> Woken {
+    let expiry = match actor.expires_at {
+        Some(at) => tokio::time::sleep((at - core.now()).to_std().unwrap_or_default()).left_future(),
+        None => std::future::pending().right_future(),
+    };
+    tokio::select! {
+        biased;
+        () = core.shutdown.cancelled() => Woken::End(EndReason::ShuttingDown),
+        () = expiry => Woken::End(EndReason::NotAllowed),
+        bell = listener.next() => match bell {
+            Some(bell) => Woken::Bell(bell),
+            // the bus is closed: the table is still there
+            None => { tokio::time::sleep(LOOK_EVERY).await; Woken::Look }
+        },
+        () = tokio::time::sleep(LOOK_EVERY) => Woken::Look,
+    }
+}
+
+fn not_found(what: &str) -> Error {
+    Error::fault(FaultCode::NotFound, format!("There is no such {what}. Check the id; it may have been deleted."))
+}
