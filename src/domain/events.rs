@@ -113,7 +113,8 @@ impl EventCursor {
             let cursor = Self { stream: Uuid::from_slice(id).ok()?, sequence: i64::from_be_bytes(sequence.try_into().ok()?) };
             (cursor.stream == stream && cursor.sequence >= 0).then_some(cursor)
         };
-        read().ok_or_else(|| Error::argument("after", "`after` is not a cursor of this stream; take it from an event or from `eventCursor`."))
+        read()
+            .ok_or_else(|| Error::argument("after", "`after` is not a cursor of this stream; take it from an event or from `eventCursor`."))
     }
 }
 

@@ -116,7 +116,9 @@ impl Position {
     }
 
     fn parse(cursor: &str, order: &str, argument: &'static str) -> Result<Self> {
-        let bad = || Error::argument(argument, format!("`{argument}` is not a cursor of this list and order; take one from `pageInfo` or an edge."));
+        let bad = || {
+            Error::argument(argument, format!("`{argument}` is not a cursor of this list and order; take one from `pageInfo` or an edge."))
+        };
         let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| bad())?;
         let position: Self = serde_json::from_slice(&bytes).map_err(|_| bad())?;
         if position.order == order { Ok(position) } else { Err(bad()) }

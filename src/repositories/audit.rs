@@ -22,6 +22,6 @@ pub async fn record_in(
 ) -> Result<()> {
     on!(tx, c => sqlx::query(
         "INSERT INTO audit_entries (id, workspace_id, user_id, action, object_id, note, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)")
-        .bind(id).bind(actor.workspace.0).bind(actor.user.map(|u| u.0)).bind(action).bind(object).bind(note).bind(now).execute(c).await?);
+        .bind(id).bind(actor.workspace.0).bind(actor.user.map(|u| u.0)).bind(action).bind(object).bind(note).bind(now).execute(c).await.map(drop)?);
     Ok(())
 }

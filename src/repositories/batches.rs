@@ -95,7 +95,7 @@ pub async fn create_in(tx: &mut Tx, workspace: WorkspaceId, batch: &Batch) -> Re
         .bind(&batch.external_ref).bind(search_text(batch)).bind(batch.revision).bind(&claim.company_name).bind(claim.period_start)
         .bind(claim.period_end).bind(claim.scheme.map(|s| s.as_str())).bind(claim.notification_required).bind(claim.notification_due())
         .bind(batch.template.0).bind(batch.created_by.map(|u| u.0)).bind(batch.created_at)
-        .execute(c).await.map(|_| ()))
+        .execute(c).await.map(drop))
 }
 
 /// Stores all that a person may change, and the archive and deletion marks.
@@ -114,7 +114,7 @@ pub async fn update_in(tx: &mut Tx, workspace: WorkspaceId, batch: &Batch) -> Re
         .bind(batch.purge_after).bind(&claim.company_name).bind(claim.period_start).bind(claim.period_end)
         .bind(claim.scheme.map(|s| s.as_str())).bind(claim.notification_required).bind(claim.notification_due())
         .bind(batch.template.0).bind(batch.updated_at)
-        .execute(c).await.map(|_| ()))
+        .execute(c).await.map(drop))
 }
 
 /// Adds to the number and expenditure of a batch's projects.
@@ -124,7 +124,7 @@ pub async fn update_in(tx: &mut Tx, workspace: WorkspaceId, batch: &Batch) -> Re
 pub async fn add_projects_in(tx: &mut Tx, batch: BatchId, count: i64, expenditure: i64, now: DateTime<Utc>) -> Result<()> {
     on!(tx, c => sqlx::query(
         "UPDATE batches SET project_count = project_count + CAST($2 AS int), expenditure_pence = expenditure_pence + $3, updated_at = $4 WHERE id = $1")
-        .bind(batch.0).bind(count).bind(expenditure).bind(now).execute(c).await?);
+        .bind(batch.0).bind(count).bind(expenditure).bind(now).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -133,7 +133,7 @@ pub async fn add_projects_in(tx: &mut Tx, batch: BatchId, count: i64, expenditur
 /// # Errors
 /// As the database says.
 pub async fn delete_in(tx: &mut Tx, workspace: WorkspaceId, batch: BatchId) -> Result<()> {
-    on!(tx, c => sqlx::query("DELETE FROM batches WHERE id = $1 AND workspace_id = $2").bind(batch.0).bind(workspace.0).execute(c).await?);
+    on!(tx, c => sqlx::query("DELETE FROM batches WHERE id = $1 AND workspace_id = $2").bind(batch.0).bind(workspace.0).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -246,7 +246,13 @@ pub async fn list(
     push_page(&mut sql, &keys, request);
     let rows: Vec<Row> = sql.fetch_all(tx).await?;
     let batches = rows.into_iter().map(Batch::try_from).collect::<Result<Vec<_>>>()?;
-    let rows = batches.into_iter().map(|batch| { let at = position(&batch, order, &name); (batch, at) }).collect();
+    let rows = batches
+        .into_iter()
+        .map(|batch| {
+            let at = position(&batch, order, &name);
+            (batch, at)
+        })
+        .collect();
     Ok(Page::from_rows(rows, request))
 }
 

@@ -298,7 +298,8 @@ impl Sql {
         let Self { text, args } = self;
         Ok(match tx.conn() {
             Conn::Postgres(c) => {
-                let args = args.into_iter().try_fold(PgArguments::default(), |mut all, arg| add_to_postgres(&mut all, arg).map(|()| all))?;
+                let args =
+                    args.into_iter().try_fold(PgArguments::default(), |mut all, arg| add_to_postgres(&mut all, arg).map(|()| all))?;
                 sqlx::query_as_with(AssertSqlSafe(text), args).fetch_all(c).await?
             }
             Conn::Sqlite(c) => {

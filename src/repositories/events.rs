@@ -37,7 +37,7 @@ pub async fn append_in(
             "INSERT INTO batch_events (batch_id, sequence, workspace_id, payload, occurred_at)
              SELECT $1, value ->> 'sequence', $2, value -> 'event', $3 FROM json_each($4)",
         );
-        on!(tx, c => sqlx::query(sql).bind(batch.0).bind(workspace.0).bind(now).bind(Json(chunk)).execute(c).await?);
+        on!(tx, c => sqlx::query(sql).bind(batch.0).bind(workspace.0).bind(now).bind(Json(chunk)).execute(c).await.map(drop)?);
     }
     Ok(stored)
 }

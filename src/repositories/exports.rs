@@ -13,7 +13,8 @@ use sqlx::AssertSqlSafe;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-const COLUMNS: &str = "id, batch_id, status, format, options, project_count, processed_count, skipped, file_name, object_key, bytes, sha256,
+const COLUMNS: &str =
+    "id, batch_id, status, format, options, project_count, processed_count, skipped, file_name, object_key, bytes, sha256,
     expires_at, sequence, failure_code, failure_message, created_by, created_at, started_at, finished_at";
 /// Name of the order of exports.
 pub const ORDER: &str = "exports";
@@ -80,7 +81,7 @@ pub async fn create_in(tx: &mut Tx, workspace: WorkspaceId, export: &ExportJob) 
             created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9, $10, $11)")
         .bind(export.id.0).bind(workspace.0).bind(export.batch.0).bind(export.status.as_str()).bind(export.format.as_str())
         .bind(Json(&export.options)).bind(export.project_count).bind(Json(&export.skipped)).bind(export.sequence)
-        .bind(export.created_by.map(|u| u.0)).bind(export.created_at).execute(c).await?);
+        .bind(export.created_by.map(|u| u.0)).bind(export.created_at).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -96,7 +97,7 @@ pub async fn update_in(tx: &mut Tx, workspace: WorkspaceId, export: &ExportJob) 
         .bind(export.id.0).bind(workspace.0).bind(export.status.as_str()).bind(export.project_count).bind(export.processed_count)
         .bind(Json(&export.skipped)).bind(&export.file_name).bind(&export.object_key).bind(export.bytes).bind(&export.sha256)
         .bind(export.expires_at).bind(export.sequence).bind(export.failure.as_ref().map(|f| f.code.as_str()))
-        .bind(export.failure.as_ref().map(|f| &f.message)).bind(export.started_at).bind(export.finished_at).execute(c).await?);
+        .bind(export.failure.as_ref().map(|f| &f.message)).bind(export.started_at).bind(export.finished_at).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -160,12 +161,11 @@ pub async fn list_object_keys(tx: &mut Tx, workspace: WorkspaceId, batch: BatchI
 /// # Errors
 /// As the database says.
 pub async fn expire_in(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<String>> {
-    let rows: Vec<(Option<String>,)> =
-        on!(tx, c => sqlx::query_as("SELECT object_key FROM exports WHERE object_key IS NOT NULL AND expires_at < $1 ORDER BY expires_at LIMIT 500")
+    let rows: Vec<(Option<String>,)> = on!(tx, c => sqlx::query_as("SELECT object_key FROM exports WHERE object_key IS NOT NULL AND expires_at < $1 ORDER BY expires_at LIMIT 500")
             .bind(now).fetch_all(c).await?);
     let keys: Vec<String> = rows.into_iter().filter_map(|(key,)| key).collect();
     for key in &keys {
-        on!(tx, c => sqlx::query("UPDATE exports SET object_key = NULL WHERE object_key = $1").bind(key).execute(c).await?);
+        on!(tx, c => sqlx::query("UPDATE exports SET object_key = NULL WHERE object_key = $1").bind(key).execute(c).await.map(drop)?);
     }
     Ok(keys)
 }

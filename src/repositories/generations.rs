@@ -16,7 +16,8 @@ use sqlx::types::Json;
 use std::collections::HashMap;
 use uuid::Uuid;
 
-const COLUMNS: &str = "r.id, r.batch_id, r.status, r.scope, r.template_version_id, r.provider, r.model, r.edited_sections, r.instructions, r.total,
+const COLUMNS: &str =
+    "r.id, r.batch_id, r.status, r.scope, r.template_version_id, r.provider, r.model, r.edited_sections, r.instructions, r.total,
     r.queued, r.running, r.succeeded, r.failed, r.cancelled, r.skipped, r.sections_total, r.sections_done, r.spend_micros, r.progressed_at,
     r.failure_code, r.failure_message, r.created_by, r.created_at, r.started_at, r.finished_at";
 
@@ -105,7 +106,7 @@ pub async fn create_in(tx: &mut Tx, workspace: WorkspaceId, run: &Run) -> Result
         .bind(run.id.0).bind(workspace.0).bind(run.batch.0).bind(run.status.as_str()).bind(run.scope.as_str()).bind(run.template_version.0)
         .bind(&run.provider).bind(&run.model).bind(run.edited_sections.as_str()).bind(&run.instructions).bind(counts.total)
         .bind(counts.queued).bind(run.sections_total).bind(run.created_by.map(|u| u.0)).bind(run.created_at)
-        .execute(c).await.map(|_| ()))
+        .execute(c).await.map(drop))
 }
 
 /// Stores status, numbers, spend, failure and times of a run.
@@ -121,7 +122,7 @@ pub async fn update_in(tx: &mut Tx, workspace: WorkspaceId, run: &Run) -> Result
         .bind(run.id.0).bind(workspace.0).bind(run.status.as_str()).bind(counts.queued).bind(counts.running).bind(counts.succeeded)
         .bind(counts.failed).bind(counts.cancelled).bind(counts.skipped).bind(run.sections_done).bind(run.spend.0).bind(run.progressed_at)
         .bind(run.failure.as_ref().map(|f| f.code.as_str())).bind(run.failure.as_ref().map(|f| &f.message)).bind(run.started_at)
-        .bind(run.finished_at).execute(c).await?);
+        .bind(run.finished_at).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -159,10 +160,8 @@ pub async fn load(tx: &mut Tx, workspace: WorkspaceId, ids: &[RunId]) -> Result<
 /// # Errors
 /// As the database says.
 pub async fn load_active(tx: &mut Tx, workspace: WorkspaceId, batches: &[BatchId]) -> Result<HashMap<BatchId, Run>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM runs r WHERE r.workspace_id = $1 AND {} AND r.finished_at IS NULL",
-        tx.in_ids("r.batch_id", 2)
-    );
+    let sql =
+        format!("SELECT {COLUMNS} FROM runs r WHERE r.workspace_id = $1 AND {} AND r.finished_at IS NULL", tx.in_ids("r.batch_id", 2));
     let list = id_list(batches.iter().map(|id| id.0));
     let rows: Vec<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(workspace.0).bind(list).fetch_all(c).await?);
     rows.into_iter().map(|row| Run::try_from(row).map(|run| (run.batch, run))).collect()
@@ -225,8 +224,7 @@ pub async fn add_projects_in(tx: &mut Tx, workspace: WorkspaceId, run: RunId, pr
         id: String,
         sections: i32,
     }
-    let rows: Vec<Insert> =
-        projects.iter().map(|(id, sections)| Insert { id: id.0.simple().to_string(), sections: *sections }).collect();
+    let rows: Vec<Insert> = projects.iter().map(|(id, sections)| Insert { id: id.0.simple().to_string(), sections: *sections }).collect();
     for chunk in rows.chunks(2_000) {
         let sql = tx.sql(
             "INSERT INTO run_projects (run_id, project_id, workspace_id, state, sections_left, sections_failed)
@@ -234,7 +232,7 @@ pub async fn add_projects_in(tx: &mut Tx, workspace: WorkspaceId, run: RunId, pr
             "INSERT INTO run_projects (run_id, project_id, workspace_id, state, sections_left, sections_failed)
              SELECT $1, unhex(value ->> 'id'), $2, 'QUEUED', value ->> 'sections', 0 FROM json_each($3)",
         );
-        on!(tx, c => sqlx::query(sql).bind(run.0).bind(workspace.0).bind(Json(chunk)).execute(c).await?);
+        on!(tx, c => sqlx::query(sql).bind(run.0).bind(workspace.0).bind(Json(chunk)).execute(c).await.map(drop)?);
     }
     Ok(())
 }
@@ -279,8 +277,7 @@ pub async fn find_remaining(tx: &mut Tx, run: RunId, project: ProjectId) -> Resu
 /// # Errors
 /// As the database says.
 pub async fn list_open_projects(tx: &mut Tx, run: RunId) -> Result<Vec<ProjectId>> {
-    let rows: Vec<(Uuid,)> =
-        on!(tx, c => sqlx::query_as("SELECT project_id FROM run_projects WHERE run_id = $1 AND state IN ('QUEUED', 'RUNNING')")
+    let rows: Vec<(Uuid,)> = on!(tx, c => sqlx::query_as("SELECT project_id FROM run_projects WHERE run_id = $1 AND state IN ('QUEUED', 'RUNNING')")
             .bind(run.0).fetch_all(c).await?);
     Ok(rows.into_iter().map(|(id,)| ProjectId(id)).collect())
 }
@@ -291,11 +288,12 @@ pub async fn list_open_projects(tx: &mut Tx, run: RunId) -> Result<Vec<ProjectId
 /// As the database says.
 pub async fn cancel_open_projects_in(tx: &mut Tx, run: RunId) -> Result<()> {
     on!(tx, c => sqlx::query("UPDATE run_projects SET state = 'CANCELLED' WHERE run_id = $1 AND state IN ('QUEUED', 'RUNNING')")
-        .bind(run.0).execute(c).await?);
+        .bind(run.0).execute(c).await.map(drop)?);
     Ok(())
 }
 
-const ATTEMPT_COLUMNS: &str = "id, run_id, project_id, section_id, section_key, number, status, provider, model, template_version_id, prompt_hash,
+const ATTEMPT_COLUMNS: &str =
+    "id, run_id, project_id, section_id, section_key, number, status, provider, model, template_version_id, prompt_hash,
     input_tokens, output_tokens, spend_micros, failure_code, failure_message, started_at, finished_at";
 
 #[derive(sqlx::FromRow)]
@@ -356,7 +354,7 @@ pub async fn create_attempt_in(tx: &mut Tx, workspace: WorkspaceId, attempt: &At
             template_version_id, prompt_hash, started_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)")
         .bind(attempt.id.0).bind(workspace.0).bind(attempt.run.0).bind(attempt.project.0).bind(attempt.section.0).bind(&attempt.section_key)
         .bind(attempt.number).bind(attempt.status.as_str()).bind(&attempt.provider).bind(&attempt.model).bind(attempt.template_version.0)
-        .bind(&attempt.prompt_hash).bind(attempt.started_at).execute(c).await?);
+        .bind(&attempt.prompt_hash).bind(attempt.started_at).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -370,7 +368,7 @@ pub async fn update_attempt_in(tx: &mut Tx, workspace: WorkspaceId, attempt: &At
             failure_message = $9, finished_at = $10 WHERE id = $1 AND workspace_id = $2")
         .bind(attempt.id.0).bind(workspace.0).bind(attempt.status.as_str()).bind(&attempt.model).bind(attempt.input_tokens)
         .bind(attempt.output_tokens).bind(attempt.spend.map(|s| s.0)).bind(attempt.failure.as_ref().map(|f| f.code.as_str()))
-        .bind(attempt.failure.as_ref().map(|f| &f.message)).bind(attempt.finished_at).execute(c).await?);
+        .bind(attempt.failure.as_ref().map(|f| &f.message)).bind(attempt.finished_at).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -378,7 +376,13 @@ pub async fn update_attempt_in(tx: &mut Tx, workspace: WorkspaceId, attempt: &At
 ///
 /// # Errors
 /// As the database says.
-pub async fn close_lost_attempts_in(tx: &mut Tx, workspace: WorkspaceId, run: RunId, section: SectionId, now: DateTime<Utc>) -> Result<i32> {
+pub async fn close_lost_attempts_in(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    run: RunId,
+    section: SectionId,
+    now: DateTime<Utc>,
+) -> Result<i32> {
     let highest: i32 = on!(tx, c => sqlx::query_scalar(
         "SELECT coalesce(max(number), 0) FROM attempts WHERE run_id = $1 AND section_id = $2 AND workspace_id = $3")
         .bind(run.0).bind(section.0).bind(workspace.0).fetch_one(c).await?);
@@ -386,7 +390,7 @@ pub async fn close_lost_attempts_in(tx: &mut Tx, workspace: WorkspaceId, run: Ru
         on!(tx, c => sqlx::query(
             "UPDATE attempts SET status = $4, failure_code = 'WORKER_LOST', failure_message = 'The worker died; the section is written again.',
                 finished_at = $5 WHERE run_id = $1 AND section_id = $2 AND workspace_id = $3 AND status = 'RUNNING'")
-            .bind(run.0).bind(section.0).bind(workspace.0).bind(AttemptStatus::Retrying.as_str()).bind(now).execute(c).await?);
+            .bind(run.0).bind(section.0).bind(workspace.0).bind(AttemptStatus::Retrying.as_str()).bind(now).execute(c).await.map(drop)?);
     }
     Ok(highest)
 }
@@ -399,7 +403,7 @@ pub async fn cancel_attempts_in(tx: &mut Tx, workspace: WorkspaceId, run: RunId,
     on!(tx, c => sqlx::query(
         "UPDATE attempts SET status = 'CANCELLED', finished_at = $4
          WHERE run_id = $1 AND section_id = $2 AND workspace_id = $3 AND status IN ('RUNNING', 'RETRYING')")
-        .bind(run.0).bind(section.0).bind(workspace.0).bind(now).execute(c).await?);
+        .bind(run.0).bind(section.0).bind(workspace.0).bind(now).execute(c).await.map(drop)?);
     Ok(())
 }
 

@@ -15,7 +15,8 @@ use sqlx::AssertSqlSafe;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-const COLUMNS: &str = "id, batch_id, status, dry_run, file_name, source_key, source_kind, options, error_policy, on_duplicate, detected, columns,
+const COLUMNS: &str =
+    "id, batch_id, status, dry_run, file_name, source_key, source_kind, options, error_policy, on_duplicate, detected, columns,
     preview, row_count, processed_count, accepted_count, rejected_count, rejected_key, sequence, failure_code, failure_message, created_by,
     created_at, started_at, finished_at";
 /// Name of the order of imports.
@@ -97,7 +98,7 @@ pub async fn create_in(tx: &mut Tx, workspace: WorkspaceId, import: &ImportJob) 
         .bind(import.id.0).bind(workspace.0).bind(import.batch.0).bind(import.status.as_str()).bind(import.dry_run).bind(&import.file_name)
         .bind(&import.source_key).bind(import.source_kind.as_str()).bind(Json(&import.options)).bind(import.error_policy.as_str())
         .bind(import.on_duplicate.as_str()).bind(Json(&import.columns)).bind(Json(&import.preview)).bind(import.sequence)
-        .bind(import.created_by.map(|u| u.0)).bind(import.created_at).execute(c).await?);
+        .bind(import.created_by.map(|u| u.0)).bind(import.created_at).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -114,7 +115,7 @@ pub async fn update_in(tx: &mut Tx, workspace: WorkspaceId, import: &ImportJob) 
         .bind(Json(&import.preview)).bind(import.row_count).bind(import.processed_count).bind(import.accepted_count)
         .bind(import.rejected_count).bind(&import.rejected_key).bind(import.sequence)
         .bind(import.failure.as_ref().map(|f| f.code.as_str())).bind(import.failure.as_ref().map(|f| &f.message)).bind(import.started_at)
-        .bind(import.finished_at).execute(c).await?);
+        .bind(import.finished_at).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -140,7 +141,7 @@ pub async fn add_issues_in(tx: &mut Tx, workspace: WorkspaceId, import: ImportId
              SELECT $1, j.value ->> 'number', $2, j.value ->> 'code', j.value ->> 'severity', j.value ->> 'row', j.value ->> 'sheet_row',
                 j.value ->> 'column', j.value ->> 'message', j.value ->> 'value' FROM json_each($3) AS j",
         );
-        on!(tx, c => sqlx::query(sql).bind(import.0).bind(workspace.0).bind(Json(chunk)).execute(c).await?);
+        on!(tx, c => sqlx::query(sql).bind(import.0).bind(workspace.0).bind(Json(chunk)).execute(c).await.map(drop)?);
     }
     Ok(())
 }
@@ -189,8 +190,7 @@ pub async fn find(tx: &mut Tx, workspace: WorkspaceId, id: ImportId) -> Result<O
 /// # Errors
 /// As the database says.
 pub async fn is_active(tx: &mut Tx, workspace: WorkspaceId, batch: BatchId) -> Result<bool> {
-    let found: Option<i32> =
-        on!(tx, c => sqlx::query_scalar("SELECT 1 FROM imports WHERE workspace_id = $1 AND batch_id = $2 AND finished_at IS NULL LIMIT 1")
+    let found: Option<i32> = on!(tx, c => sqlx::query_scalar("SELECT 1 FROM imports WHERE workspace_id = $1 AND batch_id = $2 AND finished_at IS NULL LIMIT 1")
             .bind(workspace.0).bind(batch.0).fetch_optional(c).await?);
     Ok(found.is_some())
 }

@@ -99,11 +99,11 @@ pub async fn enqueue_in<P: Serialize + Sync>(
              FROM json_each($5)",
         );
         on!(tx, c => sqlx::query(sql).bind(lane).bind(workspace.0).bind(run.map(|r| r.0)).bind(now.timestamp_millis()).bind(Json(&rows))
-            .execute(c).await?);
+            .execute(c).await.map(drop)?);
     }
     if tx.is_postgres() {
         // one bell for all rows; SQLite's workers are in this process and hear the queue's own
-        on!(tx, c => sqlx::query("SELECT pg_notify('job_queue', $1)").bind(lane).execute(c).await.map(|_| ())?);
+        on!(tx, c => sqlx::query("SELECT pg_notify('job_queue', $1)").bind(lane).execute(c).await.map(drop)?);
     }
     Ok(())
 }
@@ -150,7 +150,7 @@ pub async fn hold_in(tx: &mut Tx, job: &ClaimedJob) -> Result<()> {
 /// # Errors
 /// As the database says.
 pub async fn cancel_run_in(tx: &mut Tx, run: RunId) -> Result<i64> {
-    on!(tx, c => sqlx::query("DELETE FROM job_queue WHERE run_id = $1 AND state <> 2").bind(run.0).execute(c).await?);
+    on!(tx, c => sqlx::query("DELETE FROM job_queue WHERE run_id = $1 AND state <> 2").bind(run.0).execute(c).await.map(drop)?);
     count_of_run_in(tx, run).await
 }
 
@@ -169,7 +169,7 @@ pub async fn count_of_run_in(tx: &mut Tx, run: RunId) -> Result<i64> {
 pub async fn delete_of_runs_in(tx: &mut Tx, runs: &[RunId]) -> Result<()> {
     let sql = format!("DELETE FROM job_queue WHERE {}", tx.in_ids("run_id", 1));
     let list = id_list(runs.iter().map(|id| id.0));
-    on!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(list).execute(c).await?);
+    on!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(list).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -203,8 +203,7 @@ pub async fn claim(db: &Db, lane: &str, worker: Uuid, limit: i64) -> Result<Vec<
 /// As the database says.
 pub async fn any_ready(db: &Db, lane: &str) -> Result<bool> {
     let mut tx = db.read().await?;
-    let found: Option<i32> =
-        on!(tx, c => sqlx::query_scalar("SELECT 1 FROM job_queue WHERE lane = $1 AND state = 0 LIMIT 1").bind(lane).fetch_optional(c).await?);
+    let found: Option<i32> = on!(tx, c => sqlx::query_scalar("SELECT 1 FROM job_queue WHERE lane = $1 AND state = 0 LIMIT 1").bind(lane).fetch_optional(c).await?);
     Ok(found.is_some())
 }
 
@@ -231,13 +230,13 @@ pub async fn beat(db: &Db, worker: Uuid, dead_after: Duration) -> Result<Beat> {
         "INSERT INTO job_workers (id, seen_ms) VALUES ($1, CAST(unixepoch('subsec') * 1000 AS INTEGER))
          ON CONFLICT (id) DO UPDATE SET seen_ms = excluded.seen_ms",
     );
-    on!(tx, c => sqlx::query(sql).bind(worker).execute(c).await.map(|_| ())?);
+    on!(tx, c => sqlx::query(sql).bind(worker).execute(c).await.map(drop)?);
     let sql = tx.sql(
         "DELETE FROM job_workers WHERE seen_ms < CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint) - $1",
         "DELETE FROM job_workers WHERE seen_ms < CAST(unixepoch('subsec') * 1000 AS INTEGER) - $1",
     );
     let dead_after = i64::try_from(dead_after.as_millis()).unwrap_or(i64::MAX / 2);
-    on!(tx, c => sqlx::query(sql).bind(dead_after).execute(c).await.map(|_| ())?);
+    on!(tx, c => sqlx::query(sql).bind(dead_after).execute(c).await.map(drop)?);
     let returned = on!(tx, c => sqlx::query(
         "UPDATE job_queue SET state = 0, claimed_by = NULL WHERE state = 2
          AND NOT EXISTS (SELECT 1 FROM job_workers w WHERE w.id = job_queue.claimed_by)")
@@ -258,8 +257,7 @@ pub async fn promote(db: &Db, now: DateTime<Utc>) -> Result<u64> {
     let now = now.timestamp_millis();
     // a look without a write lock first: on SQLite the writer is precious
     let mut read = db.read().await?;
-    let due: Option<i32> =
-        on!(read, c => sqlx::query_scalar("SELECT 1 FROM job_queue WHERE state = 1 AND due_ms <= $1 LIMIT 1").bind(now).fetch_optional(c).await?);
+    let due: Option<i32> = on!(read, c => sqlx::query_scalar("SELECT 1 FROM job_queue WHERE state = 1 AND due_ms <= $1 LIMIT 1").bind(now).fetch_optional(c).await?);
     drop(read);
     if due.is_none() {
         return Ok(0);
@@ -278,7 +276,7 @@ pub async fn promote(db: &Db, now: DateTime<Utc>) -> Result<u64> {
 pub async fn give_back(db: &Db, worker: Uuid, job: Uuid) -> Result<()> {
     let mut tx = db.begin().await?;
     on!(tx, c => sqlx::query("UPDATE job_queue SET state = 0, claimed_by = NULL WHERE id = $1 AND state = 2 AND claimed_by = $2")
-        .bind(job).bind(worker).execute(c).await?);
+        .bind(job).bind(worker).execute(c).await.map(drop)?);
     tx.commit().await
 }
 
@@ -289,7 +287,7 @@ pub async fn give_back(db: &Db, worker: Uuid, job: Uuid) -> Result<()> {
 pub async fn bury(db: &Db, job: &ClaimedJob, why: &str) -> Result<()> {
     let mut tx = db.begin().await?;
     on!(tx, c => sqlx::query("UPDATE job_queue SET state = 3, claimed_by = NULL, failure = $3 WHERE id = $1 AND claimed_by = $2")
-        .bind(job.id).bind(job.worker).bind(why).execute(c).await?);
+        .bind(job.id).bind(job.worker).bind(why).execute(c).await.map(drop)?);
     tx.commit().await
 }
 
@@ -312,8 +310,8 @@ pub async fn retry(db: &Db, job: &ClaimedJob, after: Duration, now: DateTime<Utc
 pub async fn release(db: &Db, worker: Uuid) -> Result<()> {
     let mut tx = db.begin().await?;
     on!(tx, c => sqlx::query("UPDATE job_queue SET state = 0, claimed_by = NULL WHERE state = 2 AND claimed_by = $1").bind(worker)
-        .execute(c).await?);
-    on!(tx, c => sqlx::query("DELETE FROM job_workers WHERE id = $1").bind(worker).execute(c).await?);
+        .execute(c).await.map(drop)?);
+    on!(tx, c => sqlx::query("DELETE FROM job_workers WHERE id = $1").bind(worker).execute(c).await.map(drop)?);
     tx.commit().await
 }
 
@@ -323,8 +321,9 @@ pub async fn release(db: &Db, worker: Uuid) -> Result<()> {
 /// As the database says.
 pub async fn release_all(db: &Db) -> Result<u64> {
     let mut tx = db.begin().await?;
-    let returned = on!(tx, c => sqlx::query("UPDATE job_queue SET state = 0, claimed_by = NULL WHERE state = 2").execute(c).await?.rows_affected());
-    on!(tx, c => sqlx::query("DELETE FROM job_workers").execute(c).await?);
+    let returned =
+        on!(tx, c => sqlx::query("UPDATE job_queue SET state = 0, claimed_by = NULL WHERE state = 2").execute(c).await?.rows_affected());
+    on!(tx, c => sqlx::query("DELETE FROM job_workers").execute(c).await.map(drop)?);
     tx.commit().await?;
     Ok(returned)
 }
@@ -337,7 +336,7 @@ pub async fn take_slot(db: &Db, name: &str, every: Duration, now: DateTime<Utc>)
     let (now, every) = (now.timestamp_millis(), i64::try_from(every.as_millis()).unwrap_or(i64::MAX / 2));
     let mut tx = db.begin().await?;
     on!(tx, c => sqlx::query("INSERT INTO job_schedules (name, next_ms) VALUES ($1, 0) ON CONFLICT (name) DO NOTHING").bind(name)
-        .execute(c).await?);
+        .execute(c).await.map(drop)?);
     let taken = on!(tx, c => sqlx::query("UPDATE job_schedules SET next_ms = $2 WHERE name = $1 AND next_ms <= $3")
         .bind(name).bind(now + every).bind(now).execute(c).await?.rows_affected());
     tx.commit().await?;

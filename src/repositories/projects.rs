@@ -183,14 +183,14 @@ pub async fn create_in(
              FROM json_each($6)",
         );
         on!(tx, c => sqlx::query(sql).bind(workspace.0).bind(batch.0).bind(version.0).bind(import.map(|i| i.0)).bind(now).bind(Json(&rows))
-            .execute(c).await.map(|_| ())?);
+            .execute(c).await.map(drop)?);
         let sql = tx.sql(
             "INSERT INTO project_facts (project_id, workspace_id, facts, search)
              SELECT x.id, $1, x.facts, x.search FROM jsonb_to_recordset($2) AS x(id uuid, facts jsonb, search text)",
             "INSERT INTO project_facts (project_id, workspace_id, facts, search)
              SELECT unhex(value ->> 'id'), $1, value -> 'facts', value ->> 'search' FROM json_each($2)",
         );
-        on!(tx, c => sqlx::query(sql).bind(workspace.0).bind(Json(&rows)).execute(c).await.map(|_| ())?);
+        on!(tx, c => sqlx::query(sql).bind(workspace.0).bind(Json(&rows)).execute(c).await.map(drop)?);
     }
     Ok(())
 }
@@ -214,14 +214,14 @@ pub async fn update_in(tx: &mut Tx, workspace: WorkspaceId, project: &Project, f
         .bind(costs.software.0).bind(costs.cloud_computing.0).bind(costs.data_licences.0).bind(costs.clinical_trial_volunteers.0)
         .bind(costs.qualifying_indirect_activities.0).bind(costs.total().0).bind(project.template_version.0).bind(project.aif_pinned)
         .bind(project.approved_by.map(|u| u.0)).bind(project.approved_at).bind(project.updated_at)
-        .execute(c).await.map(|_| ())?);
+        .execute(c).await.map(drop)?);
     if let Some(facts) = facts {
         on!(tx, c => sqlx::query("UPDATE projects SET sector_key = $3, claim_ref = $4, start_date = $5 WHERE id = $1 AND workspace_id = $2")
             .bind(project.id.0).bind(workspace.0).bind(facts.sector.as_deref().map(str::to_lowercase)).bind(&facts.claim_ref)
-            .bind(facts.start_date).execute(c).await.map(|_| ())?);
+            .bind(facts.start_date).execute(c).await.map(drop)?);
         on!(tx, c => sqlx::query("UPDATE project_facts SET facts = $3, search = $4 WHERE project_id = $1 AND workspace_id = $2")
             .bind(project.id.0).bind(workspace.0).bind(Json(facts))
-            .bind(search_text(&project.name, project.external_ref.as_deref(), facts)).execute(c).await.map(|_| ())?);
+            .bind(search_text(&project.name, project.external_ref.as_deref(), facts)).execute(c).await.map(drop)?);
     }
     Ok(())
 }
@@ -243,7 +243,7 @@ pub async fn set_status_in(
     );
     let list = id_list(ids.iter().map(|id| id.0));
     on!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(workspace.0).bind(status.as_str()).bind(status.rank()).bind(now).bind(list)
-        .execute(c).await?);
+        .execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -254,7 +254,7 @@ pub async fn set_status_in(
 pub async fn set_version_in(tx: &mut Tx, workspace: WorkspaceId, ids: &[ProjectId], version: TemplateVersionId) -> Result<()> {
     let sql = format!("UPDATE projects SET template_version_id = $2 WHERE workspace_id = $1 AND {}", tx.in_ids("id", 3));
     let list = id_list(ids.iter().map(|id| id.0));
-    on!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(workspace.0).bind(version.0).bind(list).execute(c).await?);
+    on!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(workspace.0).bind(version.0).bind(list).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -264,7 +264,7 @@ pub async fn set_version_in(tx: &mut Tx, workspace: WorkspaceId, ids: &[ProjectI
 /// As the database says.
 pub async fn touch_in(tx: &mut Tx, workspace: WorkspaceId, id: ProjectId, now: DateTime<Utc>) -> Result<()> {
     on!(tx, c => sqlx::query("UPDATE projects SET revision = revision + 1, updated_at = $3 WHERE id = $1 AND workspace_id = $2")
-        .bind(id.0).bind(workspace.0).bind(now).execute(c).await?);
+        .bind(id.0).bind(workspace.0).bind(now).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -276,10 +276,10 @@ pub async fn save_report_in(tx: &mut Tx, workspace: WorkspaceId, id: ProjectId, 
     on!(tx, c => sqlx::query(
         "INSERT INTO project_reports (project_id, workspace_id, report, checked_at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (project_id) DO UPDATE SET report = excluded.report, checked_at = excluded.checked_at")
-        .bind(id.0).bind(workspace.0).bind(Json(report)).bind(now).execute(c).await?);
+        .bind(id.0).bind(workspace.0).bind(Json(report)).bind(now).execute(c).await.map(drop)?);
     on!(tx, c => sqlx::query("UPDATE projects SET score = $3, error_count = $4, warning_count = $5 WHERE id = $1 AND workspace_id = $2")
         .bind(id.0).bind(workspace.0).bind(report.score)
-            .bind(i32::try_from(report.error_count()).unwrap_or(i32::MAX)).bind(i32::try_from(report.warning_count()).unwrap_or(i32::MAX)).execute(c).await?);
+            .bind(i32::try_from(report.error_count()).unwrap_or(i32::MAX)).bind(i32::try_from(report.warning_count()).unwrap_or(i32::MAX)).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -340,13 +340,7 @@ pub struct KnownNames {
 ///
 /// # Errors
 /// As the database says.
-pub async fn find_known(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    batch: BatchId,
-    references: &[&str],
-    names: &[String],
-) -> Result<KnownNames> {
+pub async fn find_known(tx: &mut Tx, workspace: WorkspaceId, batch: BatchId, references: &[&str], names: &[String]) -> Result<KnownNames> {
     let sql = format!(
         "SELECT id, external_ref, name_key FROM projects WHERE workspace_id = $1 AND batch_id = $2 AND deleted_at IS NULL AND ({} OR {})",
         tx.in_texts("external_ref", 3),
@@ -371,8 +365,7 @@ pub async fn find_known(
 pub async fn load_facts(tx: &mut Tx, workspace: WorkspaceId, ids: &[ProjectId]) -> Result<HashMap<ProjectId, Facts>> {
     let sql = format!("SELECT project_id, facts FROM project_facts WHERE workspace_id = $1 AND {}", tx.in_ids("project_id", 2));
     let list = id_list(ids.iter().map(|id| id.0));
-    let rows: Vec<(Uuid, Json<Facts>)> =
-        on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(workspace.0).bind(list).fetch_all(c).await?);
+    let rows: Vec<(Uuid, Json<Facts>)> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(workspace.0).bind(list).fetch_all(c).await?);
     Ok(rows.into_iter().map(|(id, Json(facts))| (ProjectId(id), facts)).collect())
 }
 

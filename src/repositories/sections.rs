@@ -15,7 +15,8 @@ use sqlx::types::Json;
 use std::collections::HashMap;
 use uuid::Uuid;
 
-const COLUMNS: &str = "id, project_id, key, title, position, required, state, source, revision, word_count, char_count, min_words, max_words,
+const COLUMNS: &str =
+    "id, project_id, key, title, position, required, state, source, revision, word_count, char_count, min_words, max_words,
     max_chars";
 
 #[derive(sqlx::FromRow)]
@@ -104,7 +105,7 @@ pub async fn lay_out_in(tx: &mut Tx, workspace: WorkspaceId, sections: &[Section
              ON CONFLICT (project_id, key) DO UPDATE SET title = excluded.title, position = excluded.position, required = excluded.required,
                 min_words = excluded.min_words, max_words = excluded.max_words, max_chars = excluded.max_chars",
         );
-        on!(tx, c => sqlx::query(sql).bind(workspace.0).bind(Json(&rows)).execute(c).await?);
+        on!(tx, c => sqlx::query(sql).bind(workspace.0).bind(Json(&rows)).execute(c).await.map(drop)?);
     }
     Ok(())
 }
@@ -116,7 +117,7 @@ pub async fn lay_out_in(tx: &mut Tx, workspace: WorkspaceId, sections: &[Section
 pub async fn take_out_in(tx: &mut Tx, workspace: WorkspaceId, projects: &[ProjectId]) -> Result<()> {
     let sql = format!("UPDATE sections SET position = -1 WHERE workspace_id = $1 AND {}", tx.in_ids("project_id", 2));
     let list = id_list(projects.iter().map(|id| id.0));
-    on!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(workspace.0).bind(list).execute(c).await?);
+    on!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(workspace.0).bind(list).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -128,7 +129,7 @@ pub async fn update_in(tx: &mut Tx, workspace: WorkspaceId, section: &Section) -
     on!(tx, c => sqlx::query(
         "UPDATE sections SET state = $3, source = $4, revision = $5, word_count = $6, char_count = $7 WHERE id = $1 AND workspace_id = $2")
         .bind(section.id.0).bind(workspace.0).bind(section.state.as_str()).bind(section.source.map(|s| s.as_str())).bind(section.revision)
-        .bind(section.word_count).bind(section.char_count).execute(c).await?);
+        .bind(section.word_count).bind(section.char_count).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -143,7 +144,7 @@ pub async fn set_locked_in(tx: &mut Tx, workspace: WorkspaceId, project: Project
         "UPDATE sections SET state = CASE WHEN source IS NULL THEN 'EMPTY' WHEN source = 'MODEL' THEN 'GENERATED' ELSE 'EDITED' END
          WHERE project_id = $1 AND workspace_id = $2"
     };
-    on!(tx, c => sqlx::query(sql).bind(project.0).bind(workspace.0).execute(c).await?);
+    on!(tx, c => sqlx::query(sql).bind(project.0).bind(workspace.0).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -155,7 +156,7 @@ pub async fn settle_in(tx: &mut Tx, workspace: WorkspaceId, project: ProjectId) 
     on!(tx, c => sqlx::query(
         "UPDATE sections SET state = CASE WHEN source IS NULL THEN 'EMPTY' WHEN source = 'MODEL' THEN 'GENERATED' ELSE 'EDITED' END
          WHERE project_id = $1 AND workspace_id = $2 AND state = 'GENERATING'")
-        .bind(project.0).bind(workspace.0).execute(c).await?);
+        .bind(project.0).bind(workspace.0).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -165,7 +166,7 @@ pub async fn settle_in(tx: &mut Tx, workspace: WorkspaceId, project: ProjectId) 
 /// As the database says.
 pub async fn set_state_in(tx: &mut Tx, workspace: WorkspaceId, id: SectionId, state: SectionState) -> Result<()> {
     on!(tx, c => sqlx::query("UPDATE sections SET state = $3 WHERE id = $1 AND workspace_id = $2")
-        .bind(id.0).bind(workspace.0).bind(state.as_str()).execute(c).await?);
+        .bind(id.0).bind(workspace.0).bind(state.as_str()).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -237,7 +238,7 @@ pub async fn create_revision_in(tx: &mut Tx, workspace: WorkspaceId, revision: &
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)")
         .bind(revision.id.0).bind(workspace.0).bind(revision.section.0).bind(revision.number).bind(&revision.text)
         .bind(revision.source.as_str()).bind(revision.author.map(|u| u.0)).bind(revision.attempt.map(|a| a.0)).bind(&revision.note)
-        .bind(revision.created_at).execute(c).await?);
+        .bind(revision.created_at).execute(c).await.map(drop)?);
     Ok(())
 }
 

@@ -92,7 +92,7 @@ pub async fn create_in(tx: &mut Tx, workspace: WorkspaceId, template: &Template)
             created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)")
         .bind(template.id.0).bind(workspace.0).bind(&template.key).bind(&template.name).bind(&template.description)
         .bind(search_text(template)).bind(template.built_in).bind(template.archived_at).bind(template.current_version.0)
-        .bind(template.current_number).bind(template.created_at).bind(template.updated_at).execute(c).await.map(|_| ()))
+        .bind(template.current_number).bind(template.created_at).bind(template.updated_at).execute(c).await.map(drop))
 }
 
 /// Stores name, description, archive mark and newest version of a template.
@@ -105,7 +105,7 @@ pub async fn update_in(tx: &mut Tx, workspace: WorkspaceId, template: &Template)
             updated_at = $9 WHERE id = $1 AND workspace_id = $2")
         .bind(template.id.0).bind(workspace.0).bind(&template.name).bind(&template.description).bind(search_text(template))
         .bind(template.archived_at).bind(template.current_version.0).bind(template.current_number).bind(template.updated_at)
-        .execute(c).await?);
+        .execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -119,7 +119,7 @@ pub async fn create_version_in(tx: &mut Tx, workspace: WorkspaceId, version: &Te
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)")
         .bind(version.id.0).bind(workspace.0).bind(version.template.0).bind(version.number).bind(Json(&version.sections))
         .bind(&version.instructions).bind(&version.note).bind(version.created_by.map(|u| u.0)).bind(version.created_at)
-        .execute(c).await?);
+        .execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -128,7 +128,7 @@ pub async fn create_version_in(tx: &mut Tx, workspace: WorkspaceId, version: &Te
 /// # Errors
 /// As the database says.
 pub async fn delete_in(tx: &mut Tx, workspace: WorkspaceId, id: TemplateId) -> Result<()> {
-    on!(tx, c => sqlx::query("DELETE FROM templates WHERE id = $1 AND workspace_id = $2").bind(id.0).bind(workspace.0).execute(c).await?);
+    on!(tx, c => sqlx::query("DELETE FROM templates WHERE id = $1 AND workspace_id = $2").bind(id.0).bind(workspace.0).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -250,7 +250,12 @@ fn push_filter(sql: &mut Sql, workspace: WorkspaceId, filter: &TemplateFilter) {
 ///
 /// # Errors
 /// As the database says.
-pub async fn list_versions(tx: &mut Tx, workspace: WorkspaceId, template: TemplateId, request: &PageRequest) -> Result<Page<TemplateVersion>> {
+pub async fn list_versions(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    template: TemplateId,
+    request: &PageRequest,
+) -> Result<Page<TemplateVersion>> {
     let mut sql = Sql::new(format!("SELECT {VERSION_COLUMNS} FROM template_versions WHERE template_id = "));
     sql.bind(Arg::Id(template.0)).push(" AND workspace_id = ").bind(Arg::Id(workspace.0));
     push_page(&mut sql, &[SortKey::desc("CAST(number AS bigint)")], request);

@@ -28,7 +28,8 @@ use std::time::Duration;
 /// Projects that are read at once, and after which watchers are told.
 const CHUNK: usize = 100;
 /// How the texts came about, for the reader of a document.
-const PROVENANCE: &str = "Drafted with Claimwright from facts that the client gave. Whether a project qualifies is the adviser's judgement.";
+const PROVENANCE: &str =
+    "Drafted with Claimwright from facts that the client gave. Whether a project qualifies is the adviser's judgement.";
 
 /// Use cases of exports.
 #[derive(Debug, Clone)]

@@ -60,11 +60,11 @@ impl Services {
             templates: templates::Templates::new(core.clone()),
             generations: generations::Generations::new(core.clone()),
             imports: imports::Imports::new(core.clone()),
-            exports,
+            exports: exports.clone(),
             narratives: narratives::Narratives::new(core.clone()),
             progress: progress::Progress::new(core.clone()),
             health: health::Health::new(core.clone()),
-            upkeep: upkeep::Upkeep::new(core.clone(), batches.clone(), exports.clone()),
+            upkeep: upkeep::Upkeep::new(core.clone(), batches.clone(), exports),
             batches,
         }
     }

@@ -109,7 +109,9 @@ impl Projects {
         }
         project.revision += 1;
         project.updated_at = unit.now;
-        projects::update_in(&mut unit.tx, actor.workspace, &project, Some(&draft.facts)).await.map_err(|e| taken(e, "input.externalRef"))?;
+        projects::update_in(&mut unit.tx, actor.workspace, &project, Some(&draft.facts))
+            .await
+            .map_err(|e| taken(e, "input.externalRef"))?;
         let more = project.costs.total().0 - before.costs.total().0;
         batches::add_projects_in(&mut unit.tx, batch.id, 0, more, unit.now).await?;
         unit.append(actor.workspace, batch.id, vec![changed(&project)]).await?;
@@ -362,9 +364,7 @@ pub(super) async fn lock_project(unit: &mut Unit, actor: &Actor, id: ProjectId, 
 pub(super) fn refuse_closed(project: &Project, field: &str) -> Result<()> {
     match project.status {
         ProjectStatus::Approved => Err(wrong_state(field, "The project is approved and locked. Take back the approval first.")),
-        status if status.is_in_work() => {
-            Err(wrong_state(field, "The project is being generated. Wait for the run to end, or cancel it."))
-        }
+        status if status.is_in_work() => Err(wrong_state(field, "The project is being generated. Wait for the run to end, or cancel it.")),
         _ => Ok(()),
     }
 }

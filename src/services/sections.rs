@@ -57,14 +57,7 @@ impl Sections {
     ///
     /// # Errors
     /// `NOT_FOUND`, `REVISION_CONFLICT`, `WRONG_STATE`, `TOO_LONG`.
-    pub async fn edit(
-        &self,
-        actor: &Actor,
-        section: SectionId,
-        text: &str,
-        expected: i32,
-        note: Option<String>,
-    ) -> Result<ChangedSection> {
+    pub async fn edit(&self, actor: &Actor, section: SectionId, text: &str, expected: i32, note: Option<String>) -> Result<ChangedSection> {
         let expected = Some(expected);
         let change = Change { section, expected, source: RevisionSource::Person, text: NewText::Written(text), note, field: "input" };
         self.change(actor, change).await

@@ -44,13 +44,8 @@ impl Templates {
         let source = self.find(actor, id).await?.ok_or_else(|| Error::not_found("template", "id"))?;
         let version = self.load_versions(actor, &[source.current_version]).await?.remove(&source.current_version);
         let version = version.ok_or_else(|| Error::internal("a template without its version"))?;
-        let new = NewTemplate {
-            name,
-            key,
-            description: source.description,
-            instructions: version.instructions,
-            sections: version.sections,
-        };
+        let new =
+            NewTemplate { name, key, description: source.description, instructions: version.instructions, sections: version.sections };
         self.create_as(actor, "duplicateTemplate", new, "", None).await
     }
 

@@ -97,8 +97,7 @@ impl Generations {
         let template_section = template_section.ok_or_else(|| Error::internal("a section that its template does not have"))?;
         let facts = facts.remove(&project.id).unwrap_or_default();
         let wish = run.instructions.clone();
-        let prompt =
-            assemble(&template_section, version.instructions.as_deref(), &project.name, &facts, &project.costs, wish.as_deref());
+        let prompt = assemble(&template_section, version.instructions.as_deref(), &project.name, &facts, &project.costs, wish.as_deref());
         let attempt = Attempt {
             id: AttemptId(self.core.new_id()),
             run: run.id,

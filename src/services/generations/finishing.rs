@@ -125,7 +125,12 @@ pub(super) async fn close_cancelled_in(unit: &mut Unit, actor: &Actor, run: &mut
         let ids: Vec<ProjectId> = open.iter().filter(|id| incomplete.contains(id) != complete).copied().collect();
         for project in projects::load(&mut unit.tx, workspace, &ids).await? {
             if project.deleted_at.is_none() {
-                events.push(BatchEvent::ProjectStatusChanged { project: project.id, previous: Some(project.status), status, failure: None });
+                events.push(BatchEvent::ProjectStatusChanged {
+                    project: project.id,
+                    previous: Some(project.status),
+                    status,
+                    failure: None,
+                });
             }
         }
         projects::set_status_in(&mut unit.tx, workspace, &ids, status, now).await?;

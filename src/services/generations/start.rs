@@ -33,8 +33,7 @@ impl Generations {
     pub async fn start(&self, actor: &Actor, new: NewRun, key: Option<String>) -> Result<Run> {
         let idempotency = Idempotency::new(key, &new)?;
         let mut problems = Problems::default();
-        let instructions =
-            problems.optional("input.generation.instructions", new.instructions.clone(), MAX_INSTRUCTIONS_CHARS);
+        let instructions = problems.optional("input.generation.instructions", new.instructions.clone(), MAX_INSTRUCTIONS_CHARS);
         let (provider, model) = self.choose_model(&mut problems, &new);
         if new.scope == GenerationScope::Listed && new.projects.is_empty() {
             problems.add(ProblemCode::Required, "input.generation.projectIds", "The scope LISTED needs the projects in `projectIds`.");
@@ -43,7 +42,11 @@ impl Generations {
             problems.add(ProblemCode::Invalid, "input.generation.projectIds", "`projectIds` belongs to the scope LISTED only.");
         }
         if new.projects.len() > MAX_LISTED {
-            problems.add(ProblemCode::TooMany, "input.generation.projectIds", format!("At most {MAX_LISTED} projects; use a scope instead."));
+            problems.add(
+                ProblemCode::TooMany,
+                "input.generation.projectIds",
+                format!("At most {MAX_LISTED} projects; use a scope instead."),
+            );
         }
         problems.check()?;
 
@@ -114,7 +117,8 @@ impl Generations {
 
     fn choose_model(&self, problems: &mut Problems, new: &NewRun) -> (String, String) {
         let known: Vec<_> = self.models();
-        let of_provider: Vec<_> = known.iter().filter(|(provider, _)| new.provider.as_deref().is_none_or(|name| name == *provider)).collect();
+        let of_provider: Vec<_> =
+            known.iter().filter(|(provider, _)| new.provider.as_deref().is_none_or(|name| name == *provider)).collect();
         let Some((provider, default)) = of_provider.first() else {
             let names: HashSet<_> = known.iter().map(|(provider, _)| *provider).collect();
             let message = format!("This provider is not configured; there is {}.", names.into_iter().collect::<Vec<_>>().join(", "));
@@ -124,7 +128,11 @@ impl Generations {
         let model = new.model.clone().unwrap_or_else(|| default.model.clone());
         if !of_provider.iter().any(|(name, info)| name == provider && info.model == model) {
             let names: Vec<_> = of_provider.iter().map(|(_, info)| info.model.as_str()).collect();
-            problems.add(ProblemCode::Invalid, "input.generation.model", format!("This model is not configured; there is {}.", names.join(", ")));
+            problems.add(
+                ProblemCode::Invalid,
+                "input.generation.model",
+                format!("This model is not configured; there is {}.", names.join(", ")),
+            );
         }
         ((*provider).to_owned(), model)
     }
