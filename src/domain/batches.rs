@@ -253,6 +253,18 @@ pub struct ClaimPatch {
 }
 
 impl ClaimPatch {
+    /// The change that clears everything.
+    #[must_use]
+    pub const fn cleared() -> Self {
+        Self {
+            company_name: Some(None),
+            period_start: Some(None),
+            period_end: Some(None),
+            scheme: Some(None),
+            notification_required: Some(None),
+        }
+    }
+
     /// The claim after the change.
     #[must_use]
     pub fn apply(self, claim: &Claim) -> Claim {

@@ -362,6 +362,8 @@ impl CostsPatch {
 pub struct ProjectFilter {
     /// Of this batch only.
     pub batch: Option<BatchId>,
+    /// Of these batches only.
+    pub batches: Option<Vec<BatchId>>,
     /// Created by this import only.
     pub import: Option<ImportId>,
     /// These ids only.

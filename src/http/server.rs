@@ -103,8 +103,10 @@ async fn has_spoken(stream: &TcpStream, shutdown: &CancellationToken) -> bool {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY was not set");
     }
+    let mut first = [0];
     tokio::select! {
         () = shutdown.cancelled() => false,
-        readable = tokio::time::timeout(HEADER_TIMEOUT, stream.readable()) => matches!(readable, Ok(Ok(()))),
+        // Looks at a byte: `readable` may be true without one.
+        peeked = tokio::time::timeout(HEADER_TIMEOUT, stream.peek(&mut first)) => matches!(peeked, Ok(Ok(1))),
     }
 }

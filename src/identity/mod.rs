@@ -76,6 +76,7 @@ pub struct Identity {
     trust: Trust,
     keys: jwks::Keys,
     clock: Clock,
+    issuer: Option<Arc<LocalIssuer>>,
 }
 
 impl fmt::Debug for Identity {
@@ -88,14 +89,20 @@ impl Identity {
     /// Accepts the tokens of one issuer, whose keys come from `source`. Nothing is fetched yet.
     #[must_use]
     pub fn new(trust: Trust, source: Arc<dyn KeySource>, clock: Clock) -> Self {
-        Self { trust, keys: jwks::Keys::new(source), clock }
+        Self { trust, keys: jwks::Keys::new(source), clock, issuer: None }
     }
 
     /// Accepts the tokens of the local issuer.
     #[must_use]
     pub fn local(issuer: Arc<LocalIssuer>, clock: Clock) -> Self {
         let trust = Trust { issuer: LocalIssuer::ISSUER.into(), client_ids: vec![LocalIssuer::CLIENT_ID.into()] };
-        Self::new(trust, issuer, clock)
+        Self { issuer: Some(Arc::clone(&issuer)), ..Self::new(trust, issuer, clock) }
+    }
+
+    /// The public keys of the local issuer; none if tokens are issued elsewhere.
+    #[must_use]
+    pub fn jwks(&self) -> Option<serde_json::Value> {
+        self.issuer.as_ref().map(|issuer| issuer.jwks())
     }
 
     /// The person behind a token (without the word `Bearer`).

@@ -277,6 +277,12 @@ impl Sql {
         self
     }
 
+    /// The same statement with text in front.
+    #[must_use]
+    pub fn before(self, text: &str) -> Self {
+        Self { text: format!("{text}{}", self.text), args: self.args }
+    }
+
     /// Appends the place of a value and binds it.
     pub fn bind(&mut self, value: Arg) -> &mut Self {
         self.args.push(value);

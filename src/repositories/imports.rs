@@ -4,9 +4,8 @@ use super::db::{Arg, Sql, Tx, id_list};
 use super::generations::failure;
 use super::keyset::{SortKey, push_page};
 use crate::domain::ids::{BatchId, ImportId, UserId, WorkspaceId};
-use crate::domain::imports::{ColumnMatch, DetectedFile, ImportIssue, ImportIssueCode, ImportJob, ReadOptions, ReadRow};
+use crate::domain::imports::{ColumnMatch, DetectedFile, ImportIssue, ImportJob, IssueFilter, ReadOptions, ReadRow};
 use crate::domain::paging::{KeyValue, Page, PageRequest, Position};
-use crate::domain::quality::IssueSeverity;
 use crate::error::{Error, Result};
 use crate::on;
 use chrono::{DateTime, Utc};
@@ -216,15 +215,6 @@ pub async fn list(tx: &mut Tx, workspace: WorkspaceId, batch: BatchId, request: 
 pub async fn count(tx: &mut Tx, workspace: WorkspaceId, batch: BatchId) -> Result<i64> {
     Ok(on!(tx, c => sqlx::query_scalar("SELECT count(*) FROM imports WHERE workspace_id = $1 AND batch_id = $2")
         .bind(workspace.0).bind(batch.0).fetch_one(c).await?))
-}
-
-/// Which issues of an import.
-#[derive(Debug, Clone, Default)]
-pub struct IssueFilter {
-    /// Severities; all if absent.
-    pub severity: Option<Vec<IssueSeverity>>,
-    /// Codes; all if absent.
-    pub code: Option<Vec<ImportIssueCode>>,
 }
 
 #[derive(sqlx::FromRow)]

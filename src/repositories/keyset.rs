@@ -36,12 +36,28 @@ pub fn push_page(sql: &mut Sql, keys: &[SortKey], request: &PageRequest) {
     if let Some(position) = &request.before {
         push_beyond(sql, keys, position, true);
     }
-    sql.push(" ORDER BY ");
-    for (index, key) in keys.iter().enumerate() {
-        let ascending = (key.direction == Direction::Asc) != request.backward;
-        sql.push(if index == 0 { "" } else { ", " }).push(key.expression).push(if ascending { " ASC" } else { " DESC" });
+    sql.push(" ORDER BY ").push(&order(keys, request)).push(" LIMIT ").bind(Arg::Int(request.limit + 1));
+}
+
+/// A statement that reads a page for each of several parents at once: rows are numbered within their parent. `from` holds
+/// everything from `FROM` on, `parent` is the column of the parent, and the rows come back by parent, in page order.
+#[must_use]
+pub fn pages_of_parents(columns: &str, from: Sql, parent: &str, keys: &[SortKey], request: &PageRequest) -> Sql {
+    let mut sql = from.before(&format!("SELECT {columns}, row_number() OVER (PARTITION BY {parent} ORDER BY {}) AS place", order(keys, request)));
+    if let Some(position) = &request.after {
+        push_beyond(&mut sql, keys, position, false);
     }
-    sql.push(" LIMIT ").bind(Arg::Int(request.limit + 1));
+    if let Some(position) = &request.before {
+        push_beyond(&mut sql, keys, position, true);
+    }
+    let mut sql = sql.before("SELECT * FROM (");
+    sql.push(") pages WHERE place <= ").bind(Arg::Int(request.limit + 1)).push(" ORDER BY place");
+    sql
+}
+
+fn order(keys: &[SortKey], request: &PageRequest) -> String {
+    let direction = |key: &SortKey| if (key.direction == Direction::Asc) == request.backward { "DESC" } else { "ASC" };
+    keys.iter().map(|key| format!("{} {}", key.expression, direction(key))).collect::<Vec<_>>().join(", ")
 }
 
 fn push_beyond(sql: &mut Sql, keys: &[SortKey], position: &Position, reverse: bool) {

@@ -2,7 +2,7 @@
 
 use super::batches::push_words;
 use super::db::{Arg, Sql, Tx, id_list, like_text};
-use super::keyset::{SortKey, push_page};
+use super::keyset::{self, SortKey, push_page};
 use crate::domain::ids::{BatchId, ImportId, ProjectId, TemplateVersionId, UserId, WorkspaceId};
 use crate::domain::money::Pence;
 use crate::domain::paging::{Direction, KeyValue, Page, PageRequest, Position};
@@ -462,6 +462,33 @@ pub async fn list(
     Ok(Page::from_rows(rows, request))
 }
 
+/// A page of the projects of each of several batches; those without any are absent.
+///
+/// # Errors
+/// As the database says.
+pub async fn load_pages(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    batches: &[BatchId],
+    filter: &ProjectFilter,
+    order: &[(ProjectOrderField, Direction)],
+    request: &PageRequest,
+) -> Result<HashMap<BatchId, Page<Project>>> {
+    let (keys, name) = keys(order);
+    let filter = ProjectFilter { batches: Some(batches.to_vec()), batch: None, ..filter.clone() };
+    let mut from = Sql::new("");
+    push_filter(&mut from, tx, workspace, &filter);
+    let sql = keyset::pages_of_parents(COLUMNS, from, "p.batch_id", &keys, request);
+    let rows: Vec<Row> = sql.fetch_all(tx).await?;
+    let mut found: HashMap<BatchId, Vec<(Project, Position)>> = HashMap::new();
+    for row in rows {
+        let project = Project::try_from(row)?;
+        let at = position(&project, order, &name);
+        found.entry(project.batch).or_default().push((project, at));
+    }
+    Ok(found.into_iter().map(|(batch, rows)| (batch, Page::from_rows(rows, request))).collect())
+}
+
 /// Number of projects that match.
 ///
 /// # Errors
@@ -489,8 +516,13 @@ fn push_filter(sql: &mut Sql, tx: &Tx, workspace: WorkspaceId, filter: &ProjectF
         sql.push(" JOIN project_facts f ON f.project_id = p.id");
     }
     sql.push(" WHERE p.workspace_id = ").bind(Arg::Id(workspace.0));
+    if let Some(batches) = &filter.batches {
+        let place = sql.place(Arg::Text(id_list(batches.iter().map(|id| id.0))));
+        sql.push(" AND ").push(&tx.in_ids("p.batch_id", place));
+    }
     match filter.batch {
         Some(batch) => drop(sql.push(" AND p.batch_id = ").bind(Arg::Id(batch.0))),
+        None if filter.batches.is_some() => {}
         None => drop(sql.push(" AND EXISTS (SELECT 1 FROM batches b WHERE b.id = p.batch_id AND b.deleted_at IS NULL)")),
     }
     if !filter.include_deleted {

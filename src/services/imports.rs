@@ -11,7 +11,7 @@ use crate::domain::actor::Actor;
 use crate::domain::batches::Batch;
 use crate::domain::ids::{BatchId, ImportId, ProjectId};
 use crate::domain::imports::{
-    CHUNK_ROWS, Finding, ImportDuplicatePolicy, ImportErrorPolicy, ImportIssue, ImportIssueCode, ImportJob, ImportSource, MAX_IMPORT_ROWS,
+    CHUNK_ROWS, Finding, ImportDuplicatePolicy, ImportErrorPolicy, ImportIssue, ImportIssueCode, ImportJob, ImportSource, IssueFilter, MAX_IMPORT_ROWS,
     NewImport, PREVIEW_ROWS, ReadRow, Required, SourceKind, check_rows,
 };
 use crate::domain::jobs::{JobFailure, JobFailureCode, JobStatus};
@@ -21,7 +21,6 @@ use crate::domain::quality::IssueSeverity;
 use crate::domain::work::{IMPORT_PROJECTS, ImportProjects};
 use crate::error::{Error, ProblemCode, Result};
 use crate::render::{csv_reader, csv_writer};
-use crate::repositories::imports::IssueFilter;
 use crate::repositories::jobs::{ClaimedJob, NewJob};
 use crate::repositories::projects::NewProject;
 use crate::repositories::{batches, imports, jobs, projects};

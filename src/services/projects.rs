@@ -281,6 +281,25 @@ impl Projects {
         projects::list(&mut self.core.db.read().await?, actor.workspace, filter, order, &request).await
     }
 
+    /// A page of the projects of each of several batches, in one statement whatever their number.
+    ///
+    /// # Errors
+    /// `VALIDATION_FAILED` for wrong paging arguments.
+    pub async fn load_pages(
+        &self,
+        actor: &Actor,
+        batches: &[BatchId],
+        filter: &ProjectFilter,
+        order: &[(ProjectOrderField, Direction)],
+        page: &PageArgs,
+    ) -> Result<HashMap<BatchId, Page<Project>>> {
+        let order = if order.is_empty() { DEFAULT_ORDER } else { order };
+        let request = page.check(&projects::order_name(order))?;
+        let mut pages = projects::load_pages(&mut self.core.db.read().await?, actor.workspace, batches, filter, order, &request).await?;
+        let empty = || Page::from_rows(Vec::new(), &request);
+        Ok(batches.iter().map(|batch| (*batch, pages.remove(batch).unwrap_or_else(empty))).collect())
+    }
+
     /// Number of projects that match.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! An import as background work: what was asked for and where it stands. Pure values.
 
-use super::{ColumnMatch, DetectedFile, ImportDuplicatePolicy, ImportErrorPolicy, ReadOptions, ReadRow};
+use super::{ColumnMatch, DetectedFile, ImportDuplicatePolicy, ImportErrorPolicy, ImportIssueCode, ReadOptions, ReadRow};
+use crate::domain::quality::IssueSeverity;
 use crate::domain::ids::{BatchId, ImportId, UserId};
 use crate::domain::jobs::{JobFailure, JobStatus};
 use crate::domain::projects::ProjectDraft;
@@ -118,4 +119,13 @@ impl ImportJob {
             f64::from(self.processed_count) / f64::from(self.row_count)
         }
     }
+}
+
+/// Which issues of an import.
+#[derive(Debug, Clone, Default)]
+pub struct IssueFilter {
+    /// Severities; all if absent.
+    pub severity: Option<Vec<IssueSeverity>>,
+    /// Codes; all if absent.
+    pub code: Option<Vec<ImportIssueCode>>,
 }

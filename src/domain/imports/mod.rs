@@ -12,7 +12,7 @@ mod values;
 
 pub use checks::{DraftRules, Finding, Required, SeenRows, check_draft, check_rows, problems, stated_total};
 pub use columns::{COLUMNS, Column, ColumnKind, Recognised, column, input_field, recognise};
-pub use job::{CHUNK_ROWS, ImportJob, ImportSource, NewImport, PREVIEW_ROWS, SourceKind};
+pub use job::{CHUNK_ROWS, ImportJob, ImportSource, IssueFilter, NewImport, PREVIEW_ROWS, SourceKind};
 pub use values::{AmountStyle, ReadDate, Reading, parse_amount, parse_date, parse_years, work_status};
 
 use super::projects::ProjectDraft;

@@ -1,0 +1,55 @@
+# Everything that is done with this repository; `make` alone lists it.
+
+CARGO ?= cargo
+NPM ?= npm
+QUICK := target/quick/claimwright
+PLAYGROUND_SOURCES := $(shell find playground -path playground/node_modules -prune -o -path playground/dist -prune -o -path playground/e2e -prune -o -type f -print 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint schema playground playground-if-possible clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: playground-if-possible ## Build, start, and the first time do the whole job with a sample
+	$(CARGO) build --profile quick
+	$(QUICK) serve --first-run samples/projects.csv
+
+test: playground-if-possible ## Run all tests
+	$(CARGO) test --workspace
+
+lint: ## Check format, lints and, where cargo-deny is installed, licences and sources
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny --workspace check licenses bans sources; \
+	else \
+		echo "cargo-deny is not installed: licences, bans and sources were NOT checked (cargo install --locked cargo-deny)."; \
+	fi
+
+schema: ## Write schema.graphql anew
+	$(CARGO) build
+	target/debug/claimwright schema > schema.graphql.new
+	mv schema.graphql.new schema.graphql
+
+playground: playground/dist/index.html ## Build the playground that the server embeds
+
+playground/node_modules/.package-lock.json: playground/package.json playground/package-lock.json
+	cd playground && $(NPM) ci --no-audit --no-fund
+	@touch $@
+
+playground/dist/index.html: playground/node_modules/.package-lock.json $(PLAYGROUND_SOURCES)
+	cd playground && $(NPM) run build
+	@touch $@
+
+# The server works without it and shows a page that says how to build it.
+playground-if-possible:
+	@if command -v $(NPM) >/dev/null 2>&1; then \
+		$(MAKE) --no-print-directory playground || echo "The playground was NOT built; the server shows a plain page instead."; \
+	else \
+		echo "npm was not found: the playground is NOT built; the server shows a plain page instead."; \
+	fi
+
+clean: ## Remove what was built (the data folder stays)
+	$(CARGO) clean
+	rm -rf playground/dist playground/node_modules schema.graphql.new

@@ -1,0 +1,250 @@
+//! What a resolver has at hand: the caller and the services, and the loaders, which are made anew for every operation
+//! with the actor inside and ask the services' batch methods, so that no loader can pass by a rule.
+
+use super::scalars;
+use crate::domain::actor::Actor;
+use crate::domain::batches::{Batch, BatchSummary};
+use crate::domain::generations::{Attempt, Run};
+use crate::domain::ids::{AttemptId, BatchId, ImportId, ProjectId, RunId, SectionId, TemplateId, TemplateVersionId, UserId};
+use crate::domain::imports::ImportJob;
+use crate::domain::people::User;
+use crate::domain::paging::{Direction, Page, PageArgs};
+use crate::domain::projects::{Facts, Project, ProjectFilter, ProjectOrderField};
+use crate::domain::quality::Report;
+use crate::domain::sections::Section;
+use crate::domain::templates::{Template, TemplateVersion};
+use crate::error::{Error, Fault, FaultCode, Result};
+use crate::services::Services;
+use async_graphql::dataloader::{DataLoader, Loader};
+use async_graphql::runtime::{TokioSpawner, TokioTimer};
+use async_graphql::{Context, Data};
+use chrono::Utc;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+/// What belongs to one operation: put into its request data.
+#[must_use]
+pub fn session(services: &Services, actor: Option<Actor>, request_id: String) -> Data {
+    let mut data = Data::default();
+    data.insert(RequestId(request_id));
+    if let Some(actor) = actor {
+        let reader = Reader { services: services.clone(), actor: actor.clone() };
+        data.insert(DataLoader::new(reader, TokioSpawner::current(), TokioTimer::default()));
+        data.insert(actor);
+    }
+    data
+}
+
+/// Id of the request, for the log.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub String);
+
+/// The services and the caller of a resolver.
+///
+/// # Errors
+/// `UNAUTHENTICATED` without a caller; the front refuses such requests before, so this is the second lock.
+pub fn caller<'c>(ctx: &Context<'c>) -> Result<(&'c Services, &'c Actor)> {
+    let missing = || Error::fault(FaultCode::Unauthenticated, "This needs a token.");
+    let actor = ctx.data_opt::<Actor>().ok_or_else(missing)?;
+    let services = ctx.data_opt::<Services>().ok_or_else(|| Error::internal("the schema has no services"))?;
+    Ok((services, actor))
+}
+
+/// The value of a key, by the loader that is shared by all of its kind in this operation.
+///
+/// # Errors
+/// As the service says.
+pub async fn load<K>(ctx: &Context<'_>, key: K) -> Result<Option<<Reader as Loader<K>>::Value>>
+where
+    K: Send + Sync + Hash + Eq + Clone + 'static,
+    Reader: Loader<K, Error = Shared>,
+{
+    let missing = || Error::fault(FaultCode::Unauthenticated, "This needs a token.");
+    let loader = ctx.data_opt::<DataLoader<Reader>>().ok_or_else(missing)?;
+    Ok(loader.load_one(key).await?)
+}
+
+/// As [`load`], for what must be there.
+///
+/// # Errors
+/// `INTERNAL` if it is not; as the service says.
+pub async fn load_required<K>(ctx: &Context<'_>, key: K) -> Result<<Reader as Loader<K>>::Value>
+where
+    K: Send + Sync + Hash + Eq + Clone + std::fmt::Debug + 'static,
+    Reader: Loader<K, Error = Shared>,
+{
+    let name = format!("{key:?}");
+    load(ctx, key).await?.ok_or_else(|| Error::internal(format!("{name} is referred to and does not exist")))
+}
+
+/// An error that several waiting resolvers share.
+#[derive(Debug, Clone)]
+pub struct Shared(Arc<Error>);
+
+impl From<Error> for Shared {
+    fn from(error: Error) -> Self {
+        Self(Arc::new(error))
+    }
+}
+
+impl From<Shared> for Error {
+    fn from(shared: Shared) -> Self {
+        match &*shared.0 {
+            Self::Refused(problems) => Self::Refused(problems.clone()),
+            Self::Fault(fault) => Self::Fault(Fault {
+                code: fault.code,
+                message: fault.message.clone(),
+                argument: fault.argument,
+                source: fault.source.as_ref().map(|source| source.to_string().into()),
+            }),
+        }
+    }
+}
+
+/// Reads for one operation.
+#[derive(Debug)]
+pub struct Reader {
+    services: Services,
+    actor: Actor,
+}
+
+macro_rules! key {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub struct $name(pub $inner);
+    };
+}
+
+key! {
+    /// Sums over a batch's projects.
+    SummaryOf(BatchId)
+}
+key! {
+    /// The active run of a batch.
+    ActiveRunOf(BatchId)
+}
+key! {
+    /// Facts of a project.
+    FactsOf(ProjectId)
+}
+key! {
+    /// Report of a project's last check.
+    ReportOf(ProjectId)
+}
+key! {
+    /// Sections of a project.
+    SectionsOf(ProjectId)
+}
+key! {
+    /// Newest text of a section.
+    TextOf(SectionId)
+}
+
+/// A loader whose keys are ids and whose values come from one batch method of a service.
+macro_rules! loader {
+    ($key:ident($id:ty), $value:ty, $this:ident, $ids:ident => $call:expr) => {
+        impl Loader<$key> for Reader {
+            type Value = $value;
+            type Error = Shared;
+
+            async fn load(&self, keys: &[$key]) -> Result<HashMap<$key, $value>, Shared> {
+                let $this = self;
+                let $ids: &Vec<$id> = &keys.iter().map(|key| key.0).collect();
+                let found: HashMap<$id, $value> = $call.await?;
+                Ok(found.into_iter().map(|(id, value)| ($key(id), value)).collect())
+            }
+        }
+    };
+    ($key:ty, $value:ty, $this:ident, $ids:ident => $call:expr) => {
+        impl Loader<$key> for Reader {
+            type Value = $value;
+            type Error = Shared;
+
+            async fn load(&self, $ids: &[$key]) -> Result<HashMap<$key, $value>, Shared> {
+                let $this = self;
+                Ok($call.await?)
+            }
+        }
+    };
+}
+
+loader!(BatchId, Batch, me, ids => me.services.batches.load(&me.actor, ids));
+loader!(ProjectId, Project, me, ids => me.services.projects.load(&me.actor, ids));
+loader!(TemplateId, Template, me, ids => me.services.templates.load(&me.actor, ids));
+loader!(TemplateVersionId, TemplateVersion, me, ids => me.services.templates.load_versions(&me.actor, ids));
+loader!(UserId, User, me, ids => me.services.people.load_users(&me.actor, ids));
+loader!(RunId, Run, me, ids => me.services.generations.load(&me.actor, ids));
+loader!(AttemptId, Attempt, me, ids => me.services.generations.load_attempts(&me.actor, ids));
+loader!(ImportId, ImportJob, me, ids => me.services.imports.load(&me.actor, ids));
+loader!(SummaryOf(BatchId), BatchSummary, me, ids => me.services.batches.load_summaries(&me.actor, ids));
+loader!(ActiveRunOf(BatchId), Run, me, ids => me.services.generations.load_active(&me.actor, ids));
+loader!(FactsOf(ProjectId), Facts, me, ids => me.services.projects.load_facts(&me.actor, ids));
+loader!(ReportOf(ProjectId), (Report, chrono::DateTime<Utc>), me, ids => me.services.projects.load_reports(&me.actor, ids));
+loader!(SectionsOf(ProjectId), Vec<Section>, me, ids => me.services.sections.load_for_projects(&me.actor, ids));
+loader!(TextOf(SectionId), String, me, ids => me.services.sections.load_texts(&me.actor, ids));
+
+/// A page of a batch's projects, as a list of it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PageOf {
+    batch: BatchId,
+    list: Arc<ListOf>,
+}
+
+/// What pages of several batches have in common when they can be read together.
+#[derive(Debug, Clone)]
+struct ListOf {
+    filter: ProjectFilter,
+    order: Vec<(ProjectOrderField, Direction)>,
+    page: PageArgs,
+    /// What makes two lists the same.
+    same: String,
+}
+
+impl PartialEq for ListOf {
+    fn eq(&self, other: &Self) -> bool {
+        self.same == other.same
+    }
+}
+
+impl Eq for ListOf {}
+
+impl Hash for ListOf {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.same.hash(state);
+    }
+}
+
+impl PageOf {
+    /// The page of a batch's projects.
+    #[must_use]
+    pub fn new(batch: BatchId, filter: &ProjectFilter, order: &[(ProjectOrderField, Direction)], page: &PageArgs) -> Self {
+        let same = format!("{filter:?}{order:?}{page:?}");
+        Self { batch, list: Arc::new(ListOf { filter: filter.clone(), order: order.to_vec(), page: page.clone(), same }) }
+    }
+}
+
+impl Loader<PageOf> for Reader {
+    type Value = Page<Project>;
+    type Error = Shared;
+
+    async fn load(&self, keys: &[PageOf]) -> Result<HashMap<PageOf, Page<Project>>, Shared> {
+        let mut lists: HashMap<&Arc<ListOf>, Vec<BatchId>> = HashMap::new();
+        for key in keys {
+            lists.entry(&key.list).or_default().push(key.batch);
+        }
+        let mut found = HashMap::new();
+        for (list, batches) in lists {
+            let pages = self.services.projects.load_pages(&self.actor, &batches, &list.filter, &list.order, &list.page).await?;
+            found.extend(pages.into_iter().map(|(batch, page)| (PageOf { batch, list: Arc::clone(list) }, page)));
+        }
+        Ok(found)
+    }
+}
+
+/// A moment that may be absent.
+#[must_use]
+pub fn moment(at: Option<chrono::DateTime<Utc>>) -> Option<scalars::DateTime> {
+    at.map(scalars::DateTime)
+}

@@ -1,0 +1,352 @@
+//! Runs and attempts: types, inputs, payloads and mutations.
+
+use super::batches::Batch;
+use super::connections::{Total, connection};
+use super::context::{caller, load_required, moment};
+use super::jobs::{JobFailure, JobStatus, Money, UserError, settle};
+use super::people::{User, user};
+use super::projects::Project;
+use super::scalars::DateTime;
+use super::templates::TemplateVersion;
+use crate::domain::generations as domain;
+use crate::domain::ids::{BatchId, ProjectId, RunId, TemplateId};
+use crate::domain::paging::PageArgs;
+use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+
+/// Which projects of a batch a run covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "domain::GenerationScope")]
+pub enum GenerationScope {
+    /// Projects without a narrative.
+    Missing,
+    /// Projects whose last generation failed.
+    Failed,
+    /// Projects in the AIF selection.
+    AifSelection,
+    /// All that are not approved.
+    AllUnapproved,
+    /// The projects listed in `projectIds`.
+    Listed,
+}
+
+/// What to do with text that a person has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "domain::EditedSectionPolicy")]
+pub enum EditedSectionPolicy {
+    /// Keep it; write the other sections.
+    Keep,
+    /// Write it anew; the changed text stays as a revision.
+    Replace,
+}
+
+/// Numbers of a run.
+#[derive(Debug, Clone, Copy, SimpleObject)]
+pub struct RunCounts {
+    /// Projects in the run.
+    total: i32,
+    /// Waiting.
+    queued: i32,
+    /// In work.
+    running: i32,
+    /// Written.
+    succeeded: i32,
+    /// Failed for good.
+    failed: i32,
+    /// Not done because of cancellation.
+    cancelled: i32,
+    /// Not done because they were approved or deleted meanwhile.
+    skipped: i32,
+}
+
+impl From<domain::RunCounts> for RunCounts {
+    fn from(counts: domain::RunCounts) -> Self {
+        let domain::RunCounts { total, queued, running, succeeded, failed, cancelled, skipped } = counts;
+        Self { total, queued, running, succeeded, failed, cancelled, skipped }
+    }
+}
+
+/// A run of generation over a batch.
+#[derive(Debug, Clone, SimpleObject)]
+#[graphql(complex)]
+pub struct GenerationRun {
+    /// Opaque global id.
+    pub(super) id: ID,
+    /// Where the run stands.
+    pub(super) status: JobStatus,
+    /// Share of the work that is finished, 0 to 1.
+    pub(super) progress: f64,
+    /// Scope that was asked for.
+    scope: GenerationScope,
+    /// Provider key.
+    provider: String,
+    /// Model name.
+    model: String,
+    /// Policy for changed text.
+    edited_sections: EditedSectionPolicy,
+    /// Numbers.
+    counts: RunCounts,
+    /// Cost so far.
+    cost: Money,
+    /// When it was accepted.
+    pub(super) created_at: DateTime,
+    /// When a worker first took it.
+    pub(super) started_at: Option<DateTime>,
+    /// When it reached a final status.
+    pub(super) finished_at: Option<DateTime>,
+    /// Why it failed or was stopped.
+    pub(super) failure: Option<JobFailure>,
+    #[graphql(skip)]
+    row: domain::Run,
+}
+
+impl From<domain::Run> for GenerationRun {
+    fn from(row: domain::Run) -> Self {
+        Self {
+            id: row.id.global().into(),
+            status: row.status.into(),
+            progress: row.progress(),
+            scope: row.scope.into(),
+            provider: row.provider.clone(),
+            model: row.model.clone(),
+            edited_sections: row.edited_sections.into(),
+            counts: row.counts.into(),
+            cost: row.spend.into(),
+            created_at: DateTime(row.created_at),
+            started_at: moment(row.started_at),
+            finished_at: moment(row.finished_at),
+            failure: row.failure.clone().map(JobFailure::from),
+            row,
+        }
+    }
+}
+
+#[ComplexObject]
+impl GenerationRun {
+    /// The batch.
+    async fn batch(&self, ctx: &Context<'_>) -> Result<Batch> {
+        Ok(load_required(ctx, self.row.batch).await?.into())
+    }
+
+    /// Template version used.
+    async fn template_version(&self, ctx: &Context<'_>) -> Result<TemplateVersion> {
+        Ok(load_required(ctx, self.row.template_version).await?.into())
+    }
+
+    /// Guess of when it will be finished.
+    async fn estimated_finish_at(&self, ctx: &Context<'_>) -> Option<Result<DateTime>> {
+        match caller(ctx) {
+            Ok((services, _)) => moment(self.row.estimated_finish_at(services.progress.now())).map(Ok),
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+
+    /// Attempts, newest first.
+    async fn attempts(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "At most this many, from the start; 1 to 100.", default_with = "Some(50)")] first: Option<i32>,
+        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Outcomes; all if absent.")] status: Option<Vec<AttemptStatus>>,
+    ) -> Result<GenerationAttemptConnection> {
+        let (services, actor) = caller(ctx)?;
+        let status: Option<Vec<domain::AttemptStatus>> = status.map(|all| all.into_iter().map(Into::into).collect());
+        let page = PageArgs { first, after, ..PageArgs::default() };
+        let page = services.generations.list_attempts_of_run(actor, self.row.id, status.as_deref(), &page).await?;
+        Ok(GenerationAttemptConnection::new(page, Total::AttemptsOfRun(self.row.id, status)))
+    }
+
+    /// Who started it.
+    pub(super) async fn created_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
+        user(ctx, self.row.created_by).await.transpose()
+    }
+}
+
+/// Outcome of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "domain::AttemptStatus")]
+pub enum AttemptStatus {
+    /// In work.
+    Running,
+    /// Text was accepted.
+    Succeeded,
+    /// Failed and will be tried again.
+    Retrying,
+    /// Failed for good.
+    Failed,
+    /// Stopped.
+    Cancelled,
+}
+
+/// One call of a model for one project or section: the audit trail of what wrote what.
+#[derive(Debug, Clone, SimpleObject)]
+#[graphql(complex)]
+pub struct GenerationAttempt {
+    /// Opaque global id.
+    pub(super) id: ID,
+    /// Section; null if all were written in one call.
+    section_key: Option<String>,
+    /// Number of the try, from 1.
+    number: i32,
+    /// Outcome.
+    status: AttemptStatus,
+    /// Provider key.
+    provider: String,
+    /// Model name, as the provider reported it.
+    model: String,
+    /// SHA-256 of the prompt that was sent.
+    prompt_hash: String,
+    /// Tokens sent.
+    input_tokens: Option<i32>,
+    /// Tokens received.
+    output_tokens: Option<i32>,
+    /// Cost.
+    cost: Option<Money>,
+    /// Why it failed.
+    failure: Option<JobFailure>,
+    /// When it began.
+    started_at: DateTime,
+    /// When it ended.
+    finished_at: Option<DateTime>,
+    #[graphql(skip)]
+    row: domain::Attempt,
+}
+
+impl From<domain::Attempt> for GenerationAttempt {
+    fn from(row: domain::Attempt) -> Self {
+        Self {
+            id: row.id.global().into(),
+            section_key: Some(row.section_key.clone()),
+            number: row.number,
+            status: row.status.into(),
+            provider: row.provider.clone(),
+            model: row.model.clone(),
+            prompt_hash: row.prompt_hash.clone(),
+            input_tokens: row.input_tokens,
+            output_tokens: row.output_tokens,
+            cost: row.spend.map(Money::from),
+            failure: row.failure.clone().map(JobFailure::from),
+            started_at: DateTime(row.started_at),
+            finished_at: moment(row.finished_at),
+            row,
+        }
+    }
+}
+
+#[ComplexObject]
+impl GenerationAttempt {
+    /// The run; null for a single section.
+    async fn run(&self, ctx: &Context<'_>) -> Option<Result<GenerationRun>> {
+        Some(load_required(ctx, self.row.run).await.map(GenerationRun::from).map_err(Into::into))
+    }
+
+    /// The project.
+    async fn project(&self, ctx: &Context<'_>) -> Result<Project> {
+        Ok(load_required(ctx, self.row.project).await?.into())
+    }
+
+    /// Template version.
+    async fn template_version(&self, ctx: &Context<'_>) -> Result<TemplateVersion> {
+        Ok(load_required(ctx, self.row.template_version).await?.into())
+    }
+}
+
+connection! {
+    /// Connection of runs.
+    GenerationRunConnection,
+    /// Edge to a run.
+    GenerationRunEdge, "The run.", GenerationRun, domain::Run
+}
+
+connection! {
+    /// Connection of attempts.
+    GenerationAttemptConnection,
+    /// Edge to an attempt.
+    GenerationAttemptEdge, "The attempt.", GenerationAttempt, domain::Attempt
+}
+
+/// What to generate and how.
+#[derive(Debug, InputObject)]
+pub struct GenerationInput {
+    /// The batch.
+    batch_id: ID,
+    /// Which projects.
+    #[graphql(default_with = "GenerationScope::Missing")]
+    scope: GenerationScope,
+    /// Projects, for the scope LISTED.
+    project_ids: Option<Vec<ID>>,
+    /// Template; that of the batch if absent.
+    template_id: Option<ID>,
+    /// Provider key; the server's if absent.
+    provider: Option<String>,
+    /// Model; the provider's default if absent.
+    model: Option<String>,
+    /// What to do with changed text.
+    #[graphql(default_with = "EditedSectionPolicy::Keep")]
+    edited_sections: EditedSectionPolicy,
+    /// Wish for all texts, such as a tone or a spelling; limited to 2,000 characters.
+    instructions: Option<String>,
+}
+
+impl From<GenerationInput> for domain::NewRun {
+    fn from(input: GenerationInput) -> Self {
+        Self {
+            batch: BatchId::from_global(&input.batch_id),
+            scope: input.scope.into(),
+            projects: input.project_ids.unwrap_or_default().iter().map(|id| ProjectId::from_global(id)).collect(),
+            template: input.template_id.map(|id| TemplateId::from_global(&id)),
+            provider: input.provider,
+            model: input.model,
+            edited_sections: input.edited_sections.into(),
+            instructions: input.instructions,
+        }
+    }
+}
+
+/// Start of a run.
+#[derive(Debug, InputObject)]
+pub struct StartGenerationInput {
+    /// What to generate and how.
+    generation: GenerationInput,
+    /// Makes repeats harmless. Strongly advised: a run costs money.
+    idempotency_key: Option<String>,
+}
+
+/// Answer about generation.
+#[derive(Debug, SimpleObject)]
+pub struct GenerationPayload {
+    /// The run; the current one if refused; null if not found.
+    run: Option<GenerationRun>,
+    /// Problems.
+    user_errors: Vec<UserError>,
+}
+
+/// Mutations of generation.
+#[derive(Debug, Default)]
+pub struct GenerationsMutation;
+
+#[Object]
+impl GenerationsMutation {
+    /// Start generation over a batch.
+    async fn start_generation(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do.")] input: StartGenerationInput,
+    ) -> Result<GenerationPayload> {
+        let (services, actor) = caller(ctx)?;
+        let started = services.generations.start(actor, input.generation.into(), input.idempotency_key).await;
+        let (run, user_errors) = settle(started)?;
+        Ok(GenerationPayload { run: run.map(GenerationRun::from), user_errors })
+    }
+
+    /// Stop a run. Finished projects stay; calls in flight are let go and billed only as far as the provider bills them.
+    async fn cancel_generation(&self, ctx: &Context<'_>, #[graphql(desc = "Id of the run.")] run_id: ID) -> Result<GenerationPayload> {
+        let (services, actor) = caller(ctx)?;
+        let id = RunId::from_global(&run_id);
+        let (run, user_errors) = settle(services.generations.cancel(actor, id).await)?;
+        let run = match run {
+            Some(run) => Some(run),
+            None => services.generations.find(actor, id).await?,
+        };
+        Ok(GenerationPayload { run: run.map(GenerationRun::from), user_errors })
+    }
+}

@@ -1,0 +1,82 @@
+//! The GraphQL schema: types, inputs, payloads and the roots merged from one piece per concept. A resolver is one call
+//! of a service plus a conversion. Nothing here imports repositories or knows HTTP.
+
+pub mod aif;
+pub mod batches;
+pub mod connections;
+pub mod context;
+pub mod exports;
+pub mod generations;
+pub mod imports;
+pub mod info;
+pub mod jobs;
+pub mod nodes;
+pub mod people;
+pub mod progress;
+pub mod projects;
+pub mod quality;
+pub mod scalars;
+pub mod sections;
+pub mod templates;
+
+use crate::services::Services;
+use async_graphql::{MergedObject, SDLExportOptions, Schema};
+
+/// Everything that can be read.
+#[derive(Debug, Default, MergedObject)]
+pub struct Query(
+    people::PeopleQuery,
+    nodes::NodesQuery,
+    batches::BatchesQuery,
+    projects::ProjectsQuery,
+    templates::TemplatesQuery,
+    quality::QualityQuery,
+    aif::AifQuery,
+    info::InfoQuery,
+);
+
+/// Everything that can be changed. Inputs that create something or start work accept `idempotencyKey`: for 24 hours the
+/// same key with the same input gives the first answer again; with another input IDEMPOTENCY_KEY_REUSED.
+#[derive(Debug, Default, MergedObject)]
+pub struct Mutation(
+    batches::BatchesMutation,
+    imports::ImportsMutation,
+    projects::ProjectsMutation,
+    templates::TemplatesMutation,
+    generations::GenerationsMutation,
+    sections::SectionsMutation,
+    exports::ExportsMutation,
+);
+
+/// The executable schema.
+pub type AppSchema = Schema<Query, Mutation, progress::SubscriptionRoot>;
+
+/// What of the schema is configured.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiSettings {
+    /// Answer introspection and suggest names for misspelt fields.
+    pub introspection: bool,
+}
+
+fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, progress::SubscriptionRoot> {
+    Schema::build(Query::default(), Mutation::default(), progress::SubscriptionRoot)
+        // no field returns these interfaces, and without this they would vanish from the schema
+        .register_output_type::<nodes::Job>()
+        .register_output_type::<progress::StreamEvent>()
+        .limit_depth(info::MAX_DEPTH)
+        .limit_complexity(info::MAX_COMPLEXITY)
+}
+
+/// The schema over the services.
+#[must_use]
+pub fn schema(services: Services, settings: ApiSettings) -> AppSchema {
+    let builder = builder().data(services);
+    if settings.introspection { builder.finish() } else { builder.disable_introspection().disable_suggestions().finish() }
+}
+
+/// The schema in SDL: what `schema.graphql` holds.
+#[must_use]
+pub fn sdl() -> String {
+    let options = SDLExportOptions::new().include_specified_by().sorted_fields().sorted_arguments().sorted_enum_items();
+    builder().finish().sdl_with_options(options)
+}

@@ -1,0 +1,732 @@
+//! Projects: type, inputs, payloads, queries and mutations, approvals included.
+
+use super::batches::{Batch, BatchPayload};
+use super::connections::{Total, connection};
+use super::context::{FactsOf, PageOf, ReportOf, SectionsOf, caller, load, load_required, moment};
+use super::generations::GenerationAttemptConnection;
+use super::imports::ImportJob;
+use super::jobs::{BulkPayload, SortDirection, UserError, settle};
+use super::people::{User, user};
+use super::quality::QualityReport;
+use super::scalars::{Date, DateTime, Decimal, EventCursor};
+use super::sections::Section;
+use super::templates::TemplateVersion;
+use crate::domain::events;
+use crate::domain::ids::{BatchId, ProjectId};
+use crate::domain::money::Pence;
+use crate::domain::paging::{Direction, PageArgs};
+use crate::domain::projects as domain;
+use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
+
+/// State of a project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "domain::ProjectStatus")]
+pub enum ProjectStatus {
+    /// Facts only, no narrative yet.
+    Draft,
+    /// Waiting for a worker.
+    Queued,
+    /// A worker writes the narrative.
+    Generating,
+    /// The narrative is there and has to be reviewed.
+    NeedsReview,
+    /// A person approved it; sections are locked.
+    Approved,
+    /// The last generation failed; earlier text is kept.
+    Failed,
+}
+
+/// State of the R&D work itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "domain::WorkStatus")]
+pub enum WorkStatus {
+    /// Finished within or before the period.
+    Completed,
+    /// Goes on after the period.
+    Ongoing,
+    /// Given up.
+    Abandoned,
+}
+
+/// A named value.
+#[derive(Debug, Clone, SimpleObject)]
+pub struct KeyValue {
+    /// Name.
+    pub key: String,
+    /// Value.
+    pub value: String,
+}
+
+/// Facts about a project. Text is data: it is never executed and never treated as an instruction to a model.
+#[derive(Debug, Clone, SimpleObject)]
+pub struct ProjectFacts {
+    /// Sector, free text.
+    sector: Option<String>,
+    /// Main field of science or technology.
+    field_of_science: Option<String>,
+    /// Sub-field.
+    sub_field: Option<String>,
+    /// First day of the work to resolve uncertainty.
+    start_date: Option<Date>,
+    /// Last day, if it has ended.
+    end_date: Option<Date>,
+    /// State of the work.
+    work_status: WorkStatus,
+    /// What was known at the start.
+    baseline: Option<String>,
+    /// The advance sought.
+    advance_sought: Option<String>,
+    /// The uncertainties.
+    uncertainties: Option<String>,
+    /// What was done.
+    work_undertaken: Option<String>,
+    /// What came out.
+    outcome: Option<String>,
+    /// Role of the competent professional; no name.
+    competent_professional_role: Option<String>,
+    /// Qualifications.
+    competent_professional_qualifications: Option<String>,
+    /// Years of experience in the field.
+    competent_professional_years: Option<i32>,
+    /// The client's own reference for the claim, if a file mixes several.
+    claim_ref: Option<String>,
+    /// Other columns of the imported file that were kept.
+    extra: Vec<KeyValue>,
+}
+
+impl From<domain::Facts> for ProjectFacts {
+    fn from(facts: domain::Facts) -> Self {
+        Self {
+            sector: facts.sector,
+            field_of_science: facts.field_of_science,
+            sub_field: facts.sub_field,
+            start_date: facts.start_date.map(Date),
+            end_date: facts.end_date.map(Date),
+            work_status: facts.work_status.unwrap_or(domain::WorkStatus::Ongoing).into(),
+            baseline: facts.baseline,
+            advance_sought: facts.advance_sought,
+            uncertainties: facts.uncertainties,
+            work_undertaken: facts.work_undertaken,
+            outcome: facts.outcome,
+            competent_professional_role: facts.competent_professional_role,
+            competent_professional_qualifications: facts.competent_professional_qualifications,
+            competent_professional_years: facts.competent_professional_years,
+            claim_ref: facts.claim_ref,
+            extra: facts.extra.into_iter().map(|(key, value)| KeyValue { key, value }).collect(),
+        }
+    }
+}
+
+/// Qualifying expenditure in GBP, by the categories of the additional information form.
+#[derive(Debug, Clone, SimpleObject)]
+pub struct ProjectCosts {
+    /// Staff.
+    staff: Decimal,
+    /// Externally provided workers.
+    externally_provided_workers: Decimal,
+    /// Contracted-out R&D.
+    contracted_out: Decimal,
+    /// Consumable items.
+    consumables: Decimal,
+    /// Software.
+    software: Decimal,
+    /// Cloud computing.
+    cloud_computing: Decimal,
+    /// Data licences.
+    data_licences: Decimal,
+    /// Participants of clinical trials.
+    clinical_trial_volunteers: Decimal,
+    /// Part of the total that is for qualifying indirect activities.
+    qualifying_indirect_activities: Decimal,
+    /// Sum of the eight categories; always computed.
+    total: Decimal,
+}
+
+impl From<domain::Costs> for ProjectCosts {
+    fn from(costs: domain::Costs) -> Self {
+        Self {
+            staff: costs.staff.into(),
+            externally_provided_workers: costs.externally_provided_workers.into(),
+            contracted_out: costs.contracted_out.into(),
+            consumables: costs.consumables.into(),
+            software: costs.software.into(),
+            cloud_computing: costs.cloud_computing.into(),
+            data_licences: costs.data_licences.into(),
+            clinical_trial_volunteers: costs.clinical_trial_volunteers.into(),
+            qualifying_indirect_activities: costs.qualifying_indirect_activities.into(),
+            total: costs.total().into(),
+        }
+    }
+}
+
+/// An R&D project: facts from the client and the narrative made from them.
+#[derive(Debug, Clone, SimpleObject)]
+#[graphql(complex)]
+pub struct Project {
+    /// Opaque global id.
+    pub(super) id: ID,
+    /// The client's reference, unique in the batch.
+    external_ref: Option<String>,
+    /// Name.
+    name: String,
+    /// Grows with every change of facts, costs, texts or status: approve what you have seen with `expectedRevision`.
+    revision: i32,
+    /// Status.
+    status: ProjectStatus,
+    /// True if deleted and not yet removed.
+    deleted: bool,
+    /// Qualifying expenditure by category.
+    costs: ProjectCosts,
+    /// True if pinned for the AIF.
+    aif_pinned: bool,
+    /// When it was approved.
+    approved_at: Option<DateTime>,
+    /// Row in the imported file, counted from 1 without the header.
+    import_row: Option<i32>,
+    /// When it was created.
+    created_at: DateTime,
+    /// When it last changed.
+    updated_at: DateTime,
+    #[graphql(skip)]
+    row: domain::Project,
+}
+
+impl From<domain::Project> for Project {
+    fn from(row: domain::Project) -> Self {
+        Self {
+            id: row.id.global().into(),
+            external_ref: row.external_ref.clone(),
+            name: row.name.clone(),
+            revision: row.revision,
+            status: row.status.into(),
+            deleted: row.deleted_at.is_some(),
+            costs: row.costs.into(),
+            aif_pinned: row.aif_pinned,
+            approved_at: moment(row.approved_at),
+            import_row: row.import_row,
+            created_at: DateTime(row.created_at),
+            updated_at: DateTime(row.updated_at),
+            row,
+        }
+    }
+}
+
+#[ComplexObject]
+impl Project {
+    /// The batch it belongs to.
+    async fn batch(&self, ctx: &Context<'_>) -> Result<Batch> {
+        Ok(load_required(ctx, self.row.batch).await?.into())
+    }
+
+    /// The facts that a narrative may use.
+    async fn facts(&self, ctx: &Context<'_>) -> Result<ProjectFacts> {
+        Ok(load_required(ctx, FactsOf(self.row.id)).await?.into())
+    }
+
+    /// Template and version that the narrative follows.
+    async fn template_version(&self, ctx: &Context<'_>) -> Option<Result<TemplateVersion>> {
+        Some(load_required(ctx, self.row.template_version).await.map(TemplateVersion::from).map_err(Into::into))
+    }
+
+    /// Sections in the order of the template.
+    async fn sections(&self, ctx: &Context<'_>) -> Result<Vec<Section>> {
+        let rows = load(ctx, SectionsOf(self.row.id)).await?.unwrap_or_default();
+        Ok(rows.into_iter().map(Section::from).collect())
+    }
+
+    /// One section.
+    async fn section(&self, ctx: &Context<'_>, #[graphql(desc = "Key of the section.")] key: String) -> Option<Result<Section>> {
+        match load(ctx, SectionsOf(self.row.id)).await {
+            Ok(rows) => rows.unwrap_or_default().into_iter().find(|row| row.key == key).map(|row| Ok(row.into())),
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+
+    /// Result of the last check; null before the first.
+    async fn quality(&self, ctx: &Context<'_>) -> Option<Result<QualityReport>> {
+        match load(ctx, ReportOf(self.row.id)).await {
+            Ok(report) => report.map(|(report, at)| Ok(QualityReport::of(report, at))),
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+
+    /// Runs and attempts that concerned this project, newest first.
+    async fn attempts(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "At most this many, from the start; 1 to 100.", default_with = "Some(20)")] first: Option<i32>,
+        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
+    ) -> Result<GenerationAttemptConnection> {
+        let (services, actor) = caller(ctx)?;
+        let page = PageArgs { first, after, ..PageArgs::default() };
+        let page = services.generations.list_attempts_of_project(actor, self.row.id, &page).await?;
+        Ok(GenerationAttemptConnection::new(page, Total::AttemptsOfProject(self.row.id)))
+    }
+
+    /// Who approved it.
+    async fn approved_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
+        user(ctx, self.row.approved_by).await.transpose()
+    }
+
+    /// Where it came from.
+    async fn imported_by(&self, ctx: &Context<'_>) -> Option<Result<ImportJob>> {
+        let import = self.row.imported_by?;
+        load(ctx, import).await.map_err(Into::into).map(|import| import.map(ImportJob::from)).transpose()
+    }
+
+    /// Position in the event stream that matches this answer.
+    async fn event_cursor(&self, ctx: &Context<'_>) -> Result<EventCursor> {
+        let batch = load_required(ctx, self.row.batch).await?;
+        Ok(EventCursor(events::EventCursor { stream: batch.id.0, sequence: batch.event_sequence }.to_string()))
+    }
+}
+
+connection! {
+    /// Connection of projects.
+    ProjectConnection,
+    /// Edge to a project.
+    ProjectEdge, "The project.", Project, domain::Project
+}
+
+/// Which projects.
+#[derive(Debug, InputObject)]
+pub struct ProjectFilter {
+    /// These ids only.
+    ids: Option<Vec<ID>>,
+    /// Statuses.
+    status: Option<Vec<ProjectStatus>>,
+    /// Text in name, reference or facts.
+    text: Option<String>,
+    /// Sectors, without regard to case.
+    sector: Option<Vec<String>>,
+    /// References of claims.
+    claim_ref: Option<Vec<String>>,
+    /// Score below.
+    score_below: Option<i32>,
+    /// Changed at or after.
+    updated_since: Option<DateTime>,
+    /// Include deleted projects.
+    #[graphql(default_with = "Some(false)")]
+    include_deleted: Option<bool>,
+}
+
+impl From<ProjectFilter> for domain::ProjectFilter {
+    fn from(filter: ProjectFilter) -> Self {
+        Self {
+            batch: None,
+            batches: None,
+            import: None,
+            ids: filter.ids.map(|ids| ids.iter().map(|id| ProjectId::from_global(id)).collect()),
+            status: filter.status.map(|all| all.into_iter().map(Into::into).collect()),
+            text: filter.text.filter(|text| !text.trim().is_empty()),
+            sector: filter.sector,
+            claim_ref: filter.claim_ref,
+            score_below: filter.score_below,
+            updated_since: filter.updated_since.map(|at| at.0),
+            include_deleted: filter.include_deleted.unwrap_or(false),
+        }
+    }
+}
+
+/// Order of projects.
+#[derive(Debug, InputObject)]
+pub struct ProjectOrder {
+    /// What to sort by.
+    field: ProjectOrderField,
+    /// Direction.
+    #[graphql(default_with = "SortDirection::Asc")]
+    direction: SortDirection,
+}
+
+/// What projects can be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "domain::ProjectOrderField")]
+pub enum ProjectOrderField {
+    /// Name, without regard to case.
+    Name,
+    /// Reference, numbers in natural order.
+    ExternalRef,
+    /// Status, in the order of work.
+    Status,
+    /// Quality score; never checked comes last.
+    Score,
+    /// Qualifying expenditure.
+    Expenditure,
+    /// First day of the work.
+    StartDate,
+    /// Creation.
+    CreatedAt,
+    /// Last change.
+    UpdatedAt,
+}
+
+fn order(order_by: Option<Vec<ProjectOrder>>) -> Vec<(domain::ProjectOrderField, Direction)> {
+    order_by.unwrap_or_default().into_iter().map(|order| (order.field.into(), order.direction.into())).collect()
+}
+
+/// Projects of a batch; first pages of several batches are read together.
+pub(super) async fn list_of_batch(
+    ctx: &Context<'_>,
+    batch: BatchId,
+    filter: Option<ProjectFilter>,
+    order_by: Option<Vec<ProjectOrder>>,
+    page: PageArgs,
+) -> Result<ProjectConnection> {
+    let mut filter = filter.map(domain::ProjectFilter::from).unwrap_or_default();
+    let order = order(order_by);
+    let found = load_required(ctx, PageOf::new(batch, &filter, &order, &page)).await?;
+    filter.batch = Some(batch);
+    Ok(ProjectConnection::new(found, Total::Projects(Box::new(filter))))
+}
+
+/// Facts. When a project is changed, absent ones stay and null clears.
+#[derive(Debug, Default, InputObject)]
+pub struct ProjectFactsInput {
+    /// Sector.
+    sector: MaybeUndefined<String>,
+    /// Main field of science or technology.
+    field_of_science: MaybeUndefined<String>,
+    /// Sub-field.
+    sub_field: MaybeUndefined<String>,
+    /// First day.
+    start_date: MaybeUndefined<Date>,
+    /// Last day.
+    end_date: MaybeUndefined<Date>,
+    /// State of the work.
+    work_status: MaybeUndefined<WorkStatus>,
+    /// What was known at the start.
+    baseline: MaybeUndefined<String>,
+    /// The advance sought.
+    advance_sought: MaybeUndefined<String>,
+    /// The uncertainties.
+    uncertainties: MaybeUndefined<String>,
+    /// What was done.
+    work_undertaken: MaybeUndefined<String>,
+    /// What came out.
+    outcome: MaybeUndefined<String>,
+    /// Role of the competent professional.
+    competent_professional_role: MaybeUndefined<String>,
+    /// Qualifications.
+    competent_professional_qualifications: MaybeUndefined<String>,
+    /// Years of experience.
+    competent_professional_years: MaybeUndefined<i32>,
+    /// Reference of the claim.
+    claim_ref: MaybeUndefined<String>,
+}
+
+impl From<ProjectFactsInput> for domain::FactsPatch {
+    fn from(input: ProjectFactsInput) -> Self {
+        Self {
+            sector: input.sector.into(),
+            field_of_science: input.field_of_science.into(),
+            sub_field: input.sub_field.into(),
+            start_date: input.start_date.map_value(|day| day.0).into(),
+            end_date: input.end_date.map_value(|day| day.0).into(),
+            work_status: input.work_status.map_value(Into::into).into(),
+            baseline: input.baseline.into(),
+            advance_sought: input.advance_sought.into(),
+            uncertainties: input.uncertainties.into(),
+            work_undertaken: input.work_undertaken.into(),
+            outcome: input.outcome.into(),
+            competent_professional_role: input.competent_professional_role.into(),
+            competent_professional_qualifications: input.competent_professional_qualifications.into(),
+            competent_professional_years: input.competent_professional_years.into(),
+            claim_ref: input.claim_ref.into(),
+        }
+    }
+}
+
+impl ProjectFactsInput {
+    /// The facts of a new project.
+    pub fn into_facts(self) -> domain::Facts {
+        domain::FactsPatch::from(self).apply(domain::Facts::default())
+    }
+}
+
+/// Costs in GBP; absent means zero when creating and unchanged when updating.
+#[derive(Debug, Default, InputObject)]
+pub struct ProjectCostsInput {
+    /// Staff.
+    staff: Option<Decimal>,
+    /// Externally provided workers.
+    externally_provided_workers: Option<Decimal>,
+    /// Contracted-out R&D.
+    contracted_out: Option<Decimal>,
+    /// Consumable items.
+    consumables: Option<Decimal>,
+    /// Software.
+    software: Option<Decimal>,
+    /// Cloud computing.
+    cloud_computing: Option<Decimal>,
+    /// Data licences.
+    data_licences: Option<Decimal>,
+    /// Participants of clinical trials.
+    clinical_trial_volunteers: Option<Decimal>,
+    /// Part that is for qualifying indirect activities.
+    qualifying_indirect_activities: Option<Decimal>,
+}
+
+impl ProjectCostsInput {
+    /// The change of costs; `at` is the path of the input that holds `costs`.
+    ///
+    /// # Errors
+    /// `INVALID` for an amount with a fraction of a penny.
+    pub fn patch(&self, at: &str) -> crate::error::Result<domain::CostsPatch> {
+        let pence = |amount: Option<Decimal>, name: &str| -> crate::error::Result<Option<Pence>> {
+            amount.map(|amount| amount.pence(&format!("{at}.costs.{name}"))).transpose()
+        };
+        Ok(domain::CostsPatch {
+            staff: pence(self.staff, "staff")?,
+            externally_provided_workers: pence(self.externally_provided_workers, "externallyProvidedWorkers")?,
+            contracted_out: pence(self.contracted_out, "contractedOut")?,
+            consumables: pence(self.consumables, "consumables")?,
+            software: pence(self.software, "software")?,
+            cloud_computing: pence(self.cloud_computing, "cloudComputing")?,
+            data_licences: pence(self.data_licences, "dataLicences")?,
+            clinical_trial_volunteers: pence(self.clinical_trial_volunteers, "clinicalTrialVolunteers")?,
+            qualifying_indirect_activities: pence(self.qualifying_indirect_activities, "qualifyingIndirectActivities")?,
+        })
+    }
+}
+
+/// A row of an import.
+#[derive(Debug, InputObject)]
+pub struct ProjectRowInput {
+    /// Reference.
+    external_ref: Option<String>,
+    /// Name.
+    name: String,
+    /// Facts.
+    facts: ProjectFactsInput,
+    /// Costs.
+    costs: Option<ProjectCostsInput>,
+}
+
+impl ProjectRowInput {
+    /// The values of a new project; `at` is the path of the row.
+    ///
+    /// # Errors
+    /// `INVALID` for an amount with a fraction of a penny.
+    pub fn into_draft(self, at: &str) -> crate::error::Result<domain::ProjectDraft> {
+        let costs = self.costs.unwrap_or_default().patch(at)?.apply(&domain::Costs::default());
+        Ok(domain::ProjectDraft { external_ref: self.external_ref, name: self.name, facts: self.facts.into_facts(), costs })
+    }
+}
+
+/// A new project.
+#[derive(Debug, InputObject)]
+pub struct CreateProjectInput {
+    /// The batch.
+    batch_id: ID,
+    /// Id chosen by the client, a UUID.
+    id: Option<ID>,
+    /// Reference, unique in the batch.
+    external_ref: Option<String>,
+    /// Name, 1 to 500 characters.
+    name: String,
+    /// Facts.
+    facts: Option<ProjectFactsInput>,
+    /// Costs.
+    costs: Option<ProjectCostsInput>,
+    /// Makes repeats harmless.
+    idempotency_key: Option<String>,
+}
+
+/// Changes of a project.
+#[derive(Debug, InputObject)]
+pub struct UpdateProjectInput {
+    /// The project.
+    pub(super) id: ID,
+    /// Refuse if the project is at another revision.
+    expected_revision: Option<i32>,
+    /// Reference; null clears.
+    external_ref: MaybeUndefined<String>,
+    /// Name.
+    name: MaybeUndefined<String>,
+    /// Facts; absent ones stay, null clears.
+    facts: Option<ProjectFactsInput>,
+    /// Costs; absent ones stay.
+    costs: Option<ProjectCostsInput>,
+}
+
+/// Answer about a project.
+#[derive(Debug, SimpleObject)]
+pub struct ProjectPayload {
+    /// The project after the change; the current one if refused; null if not found.
+    project: Option<Project>,
+    /// Problems.
+    user_errors: Vec<UserError>,
+}
+
+async fn payload(ctx: &Context<'_>, id: Option<ProjectId>, result: crate::error::Result<domain::Project>) -> Result<ProjectPayload> {
+    let (project, user_errors) = settle(result)?;
+    let project = match (project, id) {
+        (Some(project), _) => Some(project),
+        (None, Some(id)) => {
+            let (services, actor) = caller(ctx)?;
+            services.projects.find(actor, id).await?
+        }
+        (None, None) => None,
+    };
+    Ok(ProjectPayload { project: project.map(Project::from), user_errors })
+}
+
+fn ids(ids: &[ID]) -> Vec<ProjectId> {
+    ids.iter().map(|id| ProjectId::from_global(id)).collect()
+}
+
+/// Queries of projects.
+#[derive(Debug, Default)]
+pub struct ProjectsQuery;
+
+#[Object]
+impl ProjectsQuery {
+    /// One project.
+    async fn project(&self, ctx: &Context<'_>, #[graphql(desc = "Id of the object.")] id: ID) -> Option<Result<Project>> {
+        load(ctx, ProjectId::from_global(&id)).await.map_err(Into::into).map(|project| project.map(Project::from)).transpose()
+    }
+
+    /// One project by the client's reference.
+    async fn project_by_ref(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Id of the batch.")] batch_id: ID,
+        #[graphql(desc = "The client's reference.")] external_ref: String,
+    ) -> Option<Result<Project>> {
+        let find = async {
+            let (services, actor) = caller(ctx)?;
+            services.projects.find_by_ref(actor, BatchId::from_global(&batch_id), &external_ref).await
+        };
+        find.await.map_err(Into::into).map(|project| project.map(Project::from)).transpose()
+    }
+
+    /// Projects of all batches that are not deleted.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection")]
+    async fn projects(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "At most this many, from the start; 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
+        #[graphql(desc = "At most this many, from the end; 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Which items; all that are visible if absent.")] filter: Option<ProjectFilter>,
+        #[graphql(desc = "Order; later entries break ties.")] order_by: Option<Vec<ProjectOrder>>,
+    ) -> Result<ProjectConnection> {
+        let (services, actor) = caller(ctx)?;
+        let filter = filter.map(domain::ProjectFilter::from).unwrap_or_default();
+        let page = services.projects.list(actor, &filter, &order(order_by), &PageArgs { first, after, last, before }).await?;
+        Ok(ProjectConnection::new(page, Total::Projects(Box::new(filter))))
+    }
+}
+
+/// Mutations of projects.
+#[derive(Debug, Default)]
+pub struct ProjectsMutation;
+
+#[Object]
+impl ProjectsMutation {
+    /// Add a project.
+    async fn create_project(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do.")] input: CreateProjectInput,
+    ) -> Result<ProjectPayload> {
+        let (services, actor) = caller(ctx)?;
+        let batch = BatchId::from_global(&input.batch_id);
+        let facts = input.facts.unwrap_or_default();
+        let row = ProjectRowInput { external_ref: input.external_ref, name: input.name, facts, costs: input.costs };
+        let created = match row.into_draft("input") {
+            Ok(draft) => services.projects.create(actor, batch, input.id.map(|id| id.0), draft, input.idempotency_key).await,
+            Err(error) => Err(error),
+        };
+        payload(ctx, None, created).await
+    }
+
+    /// Change a project; absent fields stay.
+    async fn update_project(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do.")] input: UpdateProjectInput,
+    ) -> Result<ProjectPayload> {
+        let (services, actor) = caller(ctx)?;
+        let id = ProjectId::from_global(&input.id);
+        let updated = match input.costs.map(|costs| costs.patch("input")).transpose() {
+            Ok(costs) => {
+                let (external_ref, name) = (input.external_ref.into(), input.name.into());
+                let patch = domain::ProjectPatch { external_ref, name, facts: input.facts.map(Into::into), costs };
+                services.projects.update(actor, id, input.expected_revision, patch).await
+            }
+            Err(error) => Err(error),
+        };
+        payload(ctx, Some(id), updated).await
+    }
+
+    /// Delete projects; can be restored. At most 100.
+    async fn delete_projects(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(name = "ids", desc = "Ids; at most 100.")] asked: Vec<ID>,
+    ) -> Result<BulkPayload> {
+        let (services, actor) = caller(ctx)?;
+        Ok(BulkPayload::of_projects(&asked, services.projects.delete(actor, &ids(&asked)).await)?)
+    }
+
+    /// Bring back deleted projects.
+    async fn restore_projects(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(name = "ids", desc = "Ids; at most 100.")] asked: Vec<ID>,
+    ) -> Result<BulkPayload> {
+        let (services, actor) = caller(ctx)?;
+        Ok(BulkPayload::of_projects(&asked, services.projects.restore(actor, &ids(&asked)).await)?)
+    }
+
+    /// Pin projects for the AIF selection or take pins away.
+    async fn pin_aif_projects(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Id of the batch.")] batch_id: ID,
+        #[graphql(desc = "Projects to pin.")] pin: Option<Vec<ID>>,
+        #[graphql(desc = "Projects to unpin.")] unpin: Option<Vec<ID>>,
+    ) -> Result<BatchPayload> {
+        let (services, actor) = caller(ctx)?;
+        let batch = BatchId::from_global(&batch_id);
+        let (pin, unpin) = (ids(&pin.unwrap_or_default()), ids(&unpin.unwrap_or_default()));
+        super::batches::payload(ctx, Some(batch), services.projects.pin(actor, batch, &pin, &unpin).await).await
+    }
+
+    /// Approve a project and lock its sections.
+    async fn approve_project(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Id of the object.")] id: ID,
+        #[graphql(desc = "Refuse with REVISION_CONFLICT if the object is at another revision.")] expected_revision: Option<i32>,
+        #[graphql(desc = "Note, kept in the audit log.")] note: Option<String>,
+    ) -> Result<ProjectPayload> {
+        let (services, actor) = caller(ctx)?;
+        let id = ProjectId::from_global(&id);
+        payload(ctx, Some(id), services.sections.approve(actor, id, expected_revision, note).await).await
+    }
+
+    /// Approve several. Those that cannot be approved are named in `failed`.
+    async fn approve_projects(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(name = "ids", desc = "Ids; at most 100.")] asked: Vec<ID>,
+    ) -> Result<BulkPayload> {
+        let (services, actor) = caller(ctx)?;
+        Ok(BulkPayload::of_projects(&asked, services.sections.approve_all(actor, &ids(&asked)).await)?)
+    }
+
+    /// Take back an approval.
+    async fn unapprove_project(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Id of the object.")] id: ID,
+        #[graphql(desc = "Reason, kept in the audit log.")] reason: String,
+    ) -> Result<ProjectPayload> {
+        let (services, actor) = caller(ctx)?;
+        let id = ProjectId::from_global(&id);
+        payload(ctx, Some(id), services.sections.unapprove(actor, id, &reason).await).await
+    }
+}

@@ -1,0 +1,127 @@
+//! The contract's own scalars. Decimals never pass through a float, moments are UTC with milliseconds.
+
+use crate::domain::money::Pence;
+use crate::error::{Error, ProblemCode, Result};
+use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use chrono::{NaiveDate, SecondsFormat, Utc};
+use rust_decimal::Decimal as Exact;
+
+/// A moment in UTC, RFC 3339 with milliseconds, such as 2026-03-31T16:05:09.120Z.
+#[derive(Debug, Clone, Copy)]
+pub struct DateTime(pub chrono::DateTime<Utc>);
+
+#[Scalar(name = "DateTime", specified_by_url = "https://scalars.graphql.org/andimarek/date-time.html")]
+impl ScalarType for DateTime {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match &value {
+            Value::String(text) => match chrono::DateTime::parse_from_rfc3339(text) {
+                Ok(moment) => Ok(Self(moment.with_timezone(&Utc))),
+                Err(_) => Err(InputValueError::custom("Write a moment as RFC 3339, such as 2026-03-31T16:05:09Z.")),
+            },
+            _ => Err(InputValueError::expected_type(value)),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+}
+
+/// A calendar day, such as 2026-03-31.
+#[derive(Debug, Clone, Copy)]
+pub struct Date(pub NaiveDate);
+
+#[Scalar(name = "Date", specified_by_url = "https://scalars.graphql.org/andimarek/local-date.html")]
+impl ScalarType for Date {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match &value {
+            Value::String(text) => match NaiveDate::parse_from_str(text, "%Y-%m-%d") {
+                Ok(day) if text.len() == 10 => Ok(Self(day)),
+                _ => Err(InputValueError::custom("Write a day as YYYY-MM-DD, such as 2026-03-31.")),
+            },
+            _ => Err(InputValueError::expected_type(value)),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.to_string())
+    }
+}
+
+/// An exact decimal number, sent as a string, such as "148200.00". Never a float.
+#[derive(Debug, Clone, Copy)]
+pub struct Decimal(pub Exact);
+
+#[Scalar(name = "Decimal")]
+impl ScalarType for Decimal {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let parsed = match &value {
+            Value::String(text) => Exact::from_str_exact(text).ok(),
+            Value::Number(number) => number.as_i64().map(Exact::from),
+            _ => return Err(InputValueError::expected_type(value)),
+        };
+        parsed.map(Self).ok_or_else(|| InputValueError::custom("Write a decimal number as a string, such as \"148200.00\"."))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.to_string())
+    }
+}
+
+impl From<Pence> for Decimal {
+    fn from(pence: Pence) -> Self {
+        Self(pence.pounds())
+    }
+}
+
+impl Decimal {
+    /// The amount in pence.
+    ///
+    /// # Errors
+    /// `INVALID` with the path if there is a fraction of a penny or the amount is beyond what is accepted.
+    pub fn pence(self, field: &str) -> Result<Pence> {
+        Pence::from_pounds(self.0).ok_or_else(|| {
+            let message = format!("{} is not an amount in pounds with at most two decimals and ten billion at most.", self.0);
+            Error::refused(ProblemCode::Invalid, field, message)
+        })
+    }
+}
+
+/// Opaque position in an event stream. Compare for equality only. Kept for `ApiInfo.eventRetentionHours`.
+#[derive(Debug, Clone)]
+pub struct EventCursor(pub String);
+
+#[Scalar(name = "EventCursor")]
+impl ScalarType for EventCursor {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match value {
+            Value::String(text) => Ok(Self(text)),
+            other => Err(InputValueError::expected_type(other)),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decimal_keeps_every_digit_and_never_comes_from_a_float() {
+        let read = |value: Value| Decimal::parse(value).ok().map(|decimal| decimal.0.to_string());
+        assert_eq!(read(Value::from("12345678901234567890.123")).as_deref(), Some("12345678901234567890.123"));
+        assert_eq!(read(Value::from(12)).as_deref(), Some("12"));
+        assert_eq!(read(Value::from(0.1)), None);
+        assert_eq!(read(Value::from("1e3")), None);
+    }
+
+    #[test]
+    fn moments_are_utc_with_milliseconds() {
+        let read = DateTime::parse(Value::from("2026-03-31T17:05:09.12+01:00")).ok().unwrap();
+        assert_eq!(read.to_value(), Value::from("2026-03-31T16:05:09.120Z"));
+        assert!(Date::parse(Value::from("2026-3-1")).is_err());
+    }
+}

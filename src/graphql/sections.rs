@@ -1,0 +1,250 @@
+//! Sections and their revisions: types, inputs, payloads and mutations.
+
+use super::connections::{Total, connection};
+use super::context::{TextOf, caller, load, load_required};
+use super::generations::GenerationAttempt;
+use super::jobs::{UserError, settle};
+use super::people::{User, user};
+use super::projects::Project;
+use super::quality::QualityReport;
+use super::scalars::DateTime;
+use crate::domain::ids::SectionId;
+use crate::domain::paging::PageArgs;
+use crate::domain::{sections as domain, templates};
+use crate::services::sections::ChangedSection;
+use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+
+/// State of a section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "domain::SectionState")]
+pub enum SectionState {
+    /// No text.
+    Empty,
+    /// Being written.
+    Generating,
+    /// Written by a model, untouched since.
+    Generated,
+    /// Changed by a person.
+    Edited,
+    /// Locked by approval.
+    Locked,
+}
+
+/// Limits of a section.
+#[derive(Debug, Clone, Copy, SimpleObject)]
+pub struct SectionLimits {
+    /// Fewest words.
+    min_words: i32,
+    /// Most words.
+    max_words: i32,
+    /// Most characters.
+    max_chars: i32,
+}
+
+impl From<templates::Limits> for SectionLimits {
+    fn from(limits: templates::Limits) -> Self {
+        Self { min_words: limits.min_words, max_words: limits.max_words, max_chars: limits.max_chars }
+    }
+}
+
+/// A section of a narrative.
+#[derive(Debug, Clone, SimpleObject)]
+#[graphql(complex)]
+pub struct Section {
+    /// Opaque global id.
+    pub(super) id: ID,
+    /// Key in the template, such as `uncertainties`.
+    key: String,
+    /// Title in the template.
+    title: String,
+    /// State.
+    state: SectionState,
+    /// Grows with every change of text; pass it as `expectedRevision`.
+    revision: i32,
+    /// Words.
+    word_count: i32,
+    /// Characters (Unicode scalar values).
+    char_count: i32,
+    /// Limits from the template.
+    limits: SectionLimits,
+    #[graphql(skip)]
+    row: domain::Section,
+}
+
+impl From<domain::Section> for Section {
+    fn from(row: domain::Section) -> Self {
+        Self {
+            id: row.id.global().into(),
+            key: row.key.clone(),
+            title: row.title.clone(),
+            state: row.state.into(),
+            revision: row.revision,
+            word_count: row.word_count,
+            char_count: row.char_count,
+            limits: row.limits.into(),
+            row,
+        }
+    }
+}
+
+#[ComplexObject]
+impl Section {
+    /// The project.
+    async fn project(&self, ctx: &Context<'_>) -> Result<Project> {
+        Ok(load_required(ctx, self.row.project).await?.into())
+    }
+
+    /// Plain text; paragraphs are divided by a blank line.
+    async fn text(&self, ctx: &Context<'_>) -> Result<String> {
+        if self.row.revision == 0 {
+            return Ok(String::new());
+        }
+        Ok(load(ctx, TextOf(self.row.id)).await?.unwrap_or_default())
+    }
+
+    /// Earlier and current texts, newest first.
+    async fn revisions(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "At most this many, from the start; 1 to 100.", default_with = "Some(20)")] first: Option<i32>,
+        #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
+    ) -> Result<SectionRevisionConnection> {
+        let (services, actor) = caller(ctx)?;
+        let page = PageArgs { first, after, ..PageArgs::default() };
+        let page = services.sections.list_revisions(actor, self.row.id, &page).await?;
+        Ok(SectionRevisionConnection::new(page, Total::Revisions(self.row.id)))
+    }
+}
+
+/// Where a revision came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "domain::RevisionSource")]
+pub enum RevisionSource {
+    /// A model wrote it.
+    Model,
+    /// A person wrote it.
+    Person,
+    /// An earlier revision was brought back.
+    Restore,
+}
+
+/// A text that a section has or had.
+#[derive(Debug, Clone, SimpleObject)]
+#[graphql(complex)]
+pub struct SectionRevision {
+    /// Opaque global id.
+    pub(super) id: ID,
+    /// Number, from 1.
+    number: i32,
+    /// The text.
+    text: String,
+    /// Where it came from.
+    source: RevisionSource,
+    /// Why it was changed, or how it came about.
+    note: Option<String>,
+    /// When.
+    created_at: DateTime,
+    #[graphql(skip)]
+    row: domain::Revision,
+}
+
+impl From<domain::Revision> for SectionRevision {
+    fn from(row: domain::Revision) -> Self {
+        Self {
+            id: row.id.global().into(),
+            number: row.number,
+            text: row.text.clone(),
+            source: row.source.into(),
+            note: row.note.clone(),
+            created_at: DateTime(row.created_at),
+            row,
+        }
+    }
+}
+
+#[ComplexObject]
+impl SectionRevision {
+    /// Who wrote it or asked for it.
+    async fn author(&self, ctx: &Context<'_>) -> Option<Result<User>> {
+        user(ctx, self.row.author).await.transpose()
+    }
+
+    /// The attempt that wrote it.
+    async fn attempt(&self, ctx: &Context<'_>) -> Option<Result<GenerationAttempt>> {
+        let attempt = self.row.attempt?;
+        load(ctx, attempt).await.map_err(Into::into).map(|attempt| attempt.map(GenerationAttempt::from)).transpose()
+    }
+}
+
+connection! {
+    /// Connection of section revisions.
+    SectionRevisionConnection,
+    /// Edge to a section revision.
+    SectionRevisionEdge, "The revision.", SectionRevision, domain::Revision
+}
+
+/// A change of text.
+#[derive(Debug, InputObject)]
+pub struct EditSectionInput {
+    /// The section.
+    section_id: ID,
+    /// The whole new text.
+    text: String,
+    /// Refuse if the section is at another revision.
+    expected_revision: i32,
+    /// Why.
+    note: Option<String>,
+}
+
+/// Answer about a section.
+#[derive(Debug, SimpleObject)]
+pub struct SectionPayload {
+    /// The section; the current one if refused.
+    section: Option<Section>,
+    /// The project's check after the change.
+    quality: Option<QualityReport>,
+    /// Problems.
+    user_errors: Vec<UserError>,
+}
+
+async fn payload(ctx: &Context<'_>, id: SectionId, result: crate::error::Result<ChangedSection>) -> Result<SectionPayload> {
+    let (services, actor) = caller(ctx)?;
+    let (changed, user_errors) = settle(result)?;
+    Ok(match changed {
+        Some(ChangedSection { section, report }) => {
+            let quality = Some(QualityReport::of(report, services.progress.now()));
+            SectionPayload { section: Some(section.into()), quality, user_errors }
+        }
+        None => {
+            let section = services.sections.find(actor, id).await?.map(Section::from);
+            SectionPayload { section, quality: None, user_errors }
+        }
+    })
+}
+
+/// Mutations of sections.
+#[derive(Debug, Default)]
+pub struct SectionsMutation;
+
+#[Object]
+impl SectionsMutation {
+    /// Change the text of a section.
+    async fn edit_section(&self, ctx: &Context<'_>, #[graphql(desc = "What to do.")] input: EditSectionInput) -> Result<SectionPayload> {
+        let (services, actor) = caller(ctx)?;
+        let id = SectionId::from_global(&input.section_id);
+        payload(ctx, id, services.sections.edit(actor, id, &input.text, input.expected_revision, input.note).await).await
+    }
+
+    /// Bring back an earlier text.
+    async fn restore_section_revision(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Id of the section.")] section_id: ID,
+        #[graphql(desc = "Number of the version or revision.")] number: i32,
+        #[graphql(desc = "Refuse with REVISION_CONFLICT if the object is at another revision.")] expected_revision: Option<i32>,
+    ) -> Result<SectionPayload> {
+        let (services, actor) = caller(ctx)?;
+        let id = SectionId::from_global(&section_id);
+        payload(ctx, id, services.sections.restore_revision(actor, id, number, expected_revision).await).await
+    }
+}

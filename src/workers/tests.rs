@@ -1,0 +1,266 @@
+//! The worker loop against a real database: what is queued is done once, cancelled calls are aborted, and a process
+//! that ends gives back what it holds.
+
+use super::*;
+use crate::adapters::ai::offline::Offline;
+use crate::adapters::ai::{DraftFailure, DraftRequest, DraftStream, Drafter, ModelInfo};
+use crate::adapters::events::local::LocalBus;
+use crate::adapters::events::{Bell, Listener};
+use crate::adapters::storage::ObjectStore;
+use crate::domain::actor::{Actor, Principal};
+use crate::domain::batches::NewBatch;
+use crate::domain::events::BatchEvent;
+use crate::domain::generations::{EditedSectionPolicy, GenerationScope, NewRun, Run};
+use crate::domain::ids::BatchId;
+use crate::domain::jobs::JobStatus;
+use crate::domain::projects::ProjectDraft;
+use crate::on;
+use crate::repositories::db::Db;
+use crate::services::core::{Clock, IdSource};
+use bytes::Bytes;
+use chrono::Utc;
+use tokio::sync::Notify;
+
+/// A store that nothing asks for.
+struct NoStore;
+
+#[async_trait::async_trait]
+impl ObjectStore for NoStore {
+    async fn put(&self, _: &str, _: Bytes, _: &str, _: Option<&str>) -> Result<()> {
+        Err(Error::internal("not in this test"))
+    }
+
+    async fn get(&self, _: &str) -> Result<Bytes> {
+        Err(Error::internal("not in this test"))
+    }
+
+    async fn delete(&self, _: &str) -> Result<()> {
+        Err(Error::internal("not in this test"))
+    }
+
+    async fn presign_get(&self, _: &str, _: &str, _: Duration) -> Result<String> {
+        Err(Error::internal("not in this test"))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Manner {
+    Hangs,
+    Panics,
+}
+
+/// A provider that never answers: its calls begin, and end only when they are dropped.
+struct Stubborn {
+    manner: Manner,
+    begun: Arc<Notify>,
+    dropped: Arc<Notify>,
+}
+
+struct RingsWhenDropped(Arc<Notify>);
+
+impl Drop for RingsWhenDropped {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[async_trait::async_trait]
+impl Drafter for Stubborn {
+    fn provider(&self) -> &'static str {
+        "stubborn"
+    }
+
+    fn models(&self) -> Vec<ModelInfo> {
+        Offline::default().models()
+    }
+
+    async fn draft(&self, _: DraftRequest) -> Result<DraftStream, DraftFailure> {
+        let _call = RingsWhenDropped(Arc::clone(&self.dropped));
+        self.begun.notify_one();
+        assert!(self.manner == Manner::Hangs, "as this test wants it");
+        std::future::pending().await
+    }
+}
+
+struct World {
+    _folder: tempfile::TempDir,
+    core: Core,
+    services: Services,
+    actor: Actor,
+    batch: BatchId,
+    bells: Box<dyn Listener>,
+}
+
+#[expect(clippy::disallowed_methods, reason = "these tests run in real time")]
+fn real_time() -> (Clock, IdSource) {
+    (Arc::new(Utc::now), Arc::new(Uuid::now_v7))
+}
+
+async fn world(drafter: Arc<dyn Drafter>, projects: usize) -> World {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open_file(&folder.path().join("test.db")).await.unwrap();
+    let (clock, ids) = real_time();
+    let core = Core {
+        db,
+        bus: Arc::new(LocalBus::default()),
+        store: Arc::new(NoStore),
+        drafters: vec![drafter],
+        clock,
+        ids,
+        wake: Arc::default(),
+        shutdown: CancellationToken::new(),
+    };
+    let services = Services::new(&core);
+    let expires_at = core.now() + chrono::Duration::hours(1);
+    let principal = Principal { issuer: "test".into(), subject: "one".into(), email: None, name: None, workspace: None, expires_at };
+    let actor = services.people.actor_for(&principal).await.unwrap();
+    let batch = services.batches.create(&actor, NewBatch { name: "Claims".into(), ..NewBatch::default() }, None).await.unwrap().id;
+    for number in 0..projects {
+        let draft = ProjectDraft { name: format!("Project {number}"), ..ProjectDraft::default() };
+        services.projects.create(&actor, batch, None, draft, None).await.unwrap();
+    }
+    let bells = core.bus.subscribe(Topic::Batch(batch)).await;
+    World { _folder: folder, core, services, actor, batch, bells }
+}
+
+impl World {
+    async fn start_run(&self) -> Run {
+        let new = NewRun {
+            batch: self.batch,
+            scope: GenerationScope::Missing,
+            projects: Vec::new(),
+            template: None,
+            provider: None,
+            model: None,
+            edited_sections: EditedSectionPolicy::Keep,
+            instructions: None,
+        };
+        self.services.generations.start(&self.actor, new, None).await.unwrap()
+    }
+
+    fn workers(&self, grace: Duration) -> Workers {
+        let settings = WorkerSettings { concurrency: 3, beat: Duration::from_millis(50), dead_after: Duration::from_secs(20), grace };
+        Workers::new(self.core.clone(), self.services.clone(), settings)
+    }
+
+    async fn end_of_run(&mut self) -> JobStatus {
+        loop {
+            let bell = timeout(Duration::from_mins(1), self.bells.next()).await.expect("the run ends").expect("the bus is open");
+            if let Bell::Event(event) = bell
+                && let BatchEvent::RunStatusChanged { status, .. } = event.event
+                && status.is_final()
+            {
+                return status;
+            }
+        }
+    }
+
+    /// States of all jobs, with the number of those in each.
+    async fn jobs(&self) -> Vec<(i64, i64)> {
+        let mut tx = self.core.db.read().await.unwrap();
+        on!(tx, c => sqlx::query_as("SELECT CAST(state AS BIGINT), count(*) FROM job_queue GROUP BY state ORDER BY state")
+            .fetch_all(c).await.unwrap())
+    }
+}
+
+fn stubborn(manner: Manner) -> (Arc<dyn Drafter>, Arc<Notify>, Arc<Notify>) {
+    let (begun, dropped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    (Arc::new(Stubborn { manner, begun: Arc::clone(&begun), dropped: Arc::clone(&dropped) }), begun, dropped)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_written_to_its_end_and_leaves_no_job() {
+    let mut world = world(Arc::new(Offline::default()), 4).await;
+    let run = world.start_run().await;
+    let stop = CancellationToken::new();
+    let working = tokio::spawn(world.workers(Duration::from_secs(20)).run(stop.clone()));
+    assert_eq!(world.end_of_run().await, JobStatus::Succeeded);
+    stop.cancel();
+    working.await.unwrap().unwrap();
+    let run = world.services.generations.find(&world.actor, run.id).await.unwrap().unwrap();
+    assert_eq!(run.counts.succeeded, 4);
+    assert_eq!(world.jobs().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_a_run_aborts_its_calls_at_once() {
+    let (drafter, begun, dropped) = stubborn(Manner::Hangs);
+    let mut world = world(drafter, 2).await;
+    let run = world.start_run().await;
+    let stop = CancellationToken::new();
+    let working = tokio::spawn(world.workers(Duration::from_secs(20)).run(stop.clone()));
+    begun.notified().await;
+    world.services.generations.cancel(&world.actor, run.id).await.unwrap();
+    dropped.notified().await;
+    assert_eq!(world.end_of_run().await, JobStatus::Cancelled);
+    assert_eq!(world.jobs().await, []);
+    stop.cancel();
+    working.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_end_within_the_grace_period_is_given_back() {
+    let (drafter, begun, dropped) = stubborn(Manner::Hangs);
+    let world = world(drafter, 1).await;
+    let run = world.start_run().await;
+    let stop = CancellationToken::new();
+    let working = tokio::spawn(world.workers(Duration::from_millis(20)).run(stop.clone()));
+    begun.notified().await;
+    stop.cancel();
+    working.await.unwrap().unwrap();
+    dropped.notified().await;
+    assert_eq!(world.jobs().await, [(0, i64::from(run.sections_total))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_was_taken_away_is_dropped_without_a_trace() {
+    let (drafter, begun, dropped) = stubborn(Manner::Hangs);
+    let world = world(drafter, 1).await;
+    let run = world.start_run().await;
+    let stop = CancellationToken::new();
+    let working = tokio::spawn(world.workers(Duration::from_secs(20)).run(stop.clone()));
+    begun.notified().await;
+    let mut tx = world.core.db.begin().await.unwrap();
+    jobs::delete_of_runs_in(&mut tx, &[run.id]).await.unwrap();
+    tx.commit().await.unwrap();
+    dropped.notified().await;
+    stop.cancel();
+    working.await.unwrap().unwrap();
+    assert_eq!(world.jobs().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_handler_panics_is_put_aside_and_the_others_go_on() {
+    let (drafter, _begun, dropped) = stubborn(Manner::Panics);
+    let world = world(drafter, 1).await;
+    let run = world.start_run().await;
+    let stop = CancellationToken::new();
+    let working = tokio::spawn(world.workers(Duration::from_secs(20)).run(stop.clone()));
+    let all = i64::from(run.sections_total);
+    while world.jobs().await != [(3, all)] {
+        // rings for every call that has ended; the last ones are put aside a little later
+        drop(timeout(Duration::from_millis(50), dropped.notified()).await);
+    }
+    stop.cancel();
+    working.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_a_lost_process_are_done_by_another() {
+    let mut world = world(Arc::new(Offline::default()), 1).await;
+    world.start_run().await;
+    // claimed by a process that never says that it lives
+    let lost = jobs::claim(&world.core.db, LANE, world.core.new_id(), 2).await.unwrap();
+    assert_eq!(lost.len(), 2);
+    let stop = CancellationToken::new();
+    let working = tokio::spawn(world.workers(Duration::from_secs(20)).run(stop.clone()));
+    assert_eq!(world.end_of_run().await, JobStatus::Succeeded);
+    stop.cancel();
+    working.await.unwrap().unwrap();
+}
+
+#[test]
+fn waits_double_up_to_a_minute() {
+    let waits: Vec<u64> = [0, 1, 2, 3, 6, 7, 8, i32::MAX].into_iter().map(|attempt| wait_before(attempt).as_secs()).collect();
+    assert_eq!(waits, [1, 1, 2, 4, 32, 60, 60, 60]);
+}
