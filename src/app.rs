@@ -359,4 +359,26 @@ mod tests {
         let token = local_token(&config, None, None, TOKEN_VALID).unwrap();
         assert_eq!(token.split('.').count(), 3);
     }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_process_runs_on_a_free_port_and_leaves_its_folder_to_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = folder.path().to_str().unwrap().to_owned();
+        let lookup = |name: &str| match name {
+            "DATA_DIR" => Some(data_dir.clone()),
+            "PORT" => Some("0".to_owned()),
+            _ => None,
+        };
+        let config = Config::from_env(lookup).unwrap();
+        for _ in 0..2 {
+            let app = App::start(&config, Roles::All).await.unwrap();
+            assert_ne!(app.address().unwrap().port(), 0);
+            app.services().health.check().await.unwrap();
+            let ready = reqwest::get(format!("{}/health/ready", app.url().unwrap())).await.unwrap();
+            assert_eq!(ready.status(), 200);
+            let busy = App::start(&config, Roles::Workers).await.unwrap_err();
+            assert!(busy.to_string().contains("Another process"), "{busy}");
+            app.stop().await.unwrap();
+        }
+    }
 }

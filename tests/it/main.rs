@@ -1,0 +1,24 @@
+//! The behaviour of the product, through its public API: one binary, one file per concept. Every behaviour runs on
+//! `SQLite` and, where there is one, on `PostgreSQL`, from the same code.
+
+mod support;
+
+mod architecture;
+mod bad_input;
+mod batches;
+mod client;
+mod contract;
+mod crash;
+mod exports;
+mod generations;
+mod idempotency;
+mod imports;
+mod lists;
+mod playground;
+mod progress;
+mod projects;
+mod reads;
+mod sections;
+mod templates;
+mod tenancy;
+mod tokens;
