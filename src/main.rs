@@ -123,9 +123,10 @@ async fn run(config: &Config, roles: Roles, first_run: Option<&Path>) -> Result<
         app = App::start(config, roles) => app?,
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
-    match app.url() {
-        Some(url) => tracing::info!(target: READY, "ready at {url}"),
-        None => tracing::info!(target: READY, "ready, doing jobs"),
+    if let Some(url) = app.url() {
+        tracing::info!(target: READY, "ready at {url}")
+    } else {
+        tracing::info!(target: READY, "ready, doing jobs")
     }
     let running = async {
         if let Some(file) = first_run {

@@ -1,4 +1,4 @@
-//! Ids: a newtype per object over a UUIDv7, and the opaque global form that clients see
+//! Ids: a newtype per object over a `UUIDv7`, and the opaque global form that clients see
 //! (base64url of `Type:uuid`, without padding). It must not know where objects are stored.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};

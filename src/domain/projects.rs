@@ -253,7 +253,6 @@ pub struct ProjectPatch {
 
 /// Changes of facts: the outer `None` leaves a value, the inner one clears it.
 #[derive(Debug, Clone, Default, Serialize)]
-#[expect(clippy::option_option, reason = "absent and null differ in a patch")]
 pub struct FactsPatch {
     /// Sector.
     pub sector: Option<Option<String>>,
@@ -419,7 +418,9 @@ pub fn natural_key(text: &str) -> String {
             continue;
         }
         if !digits.is_empty() {
-            key.push_str(&format!("{:0>20}", digits.trim_start_matches('0')));
+            let digits_only = digits.trim_start_matches('0');
+            key.extend(std::iter::repeat_n('0', 20_usize.saturating_sub(digits_only.len())));
+            key.push_str(digits_only);
             digits.clear();
         }
         if c != '\0' {

@@ -120,7 +120,6 @@ pub struct NewTemplate {
 
 /// Changes of a template, which make a new version: the outer `None` leaves a value, the inner one clears it.
 #[derive(Debug, Clone, Default)]
-#[expect(clippy::option_option, reason = "absent and null differ in a patch")]
 pub struct TemplatePatch {
     /// Name; null is refused.
     pub name: Option<Option<String>>,

@@ -4,11 +4,11 @@ use super::context::caller;
 use crate::domain::batches::BatchFilter;
 use crate::domain::generations::AttemptStatus;
 use crate::domain::ids::{BatchId, ImportId, ProjectId, RunId, SectionId};
+use crate::domain::imports::IssueFilter;
 use crate::domain::paging::Page;
 use crate::domain::projects::ProjectFilter;
 use crate::domain::templates::TemplateFilter;
 use crate::error::Result;
-use crate::domain::imports::IssueFilter;
 use async_graphql::{Context, SimpleObject};
 
 /// Relay page information.
@@ -26,6 +26,7 @@ pub struct PageInfo {
 
 impl PageInfo {
     /// Information about a page.
+    #[must_use]
     pub fn of<T>(page: &Page<T>) -> Self {
         Self {
             has_next_page: page.has_next,

@@ -100,11 +100,13 @@ impl From<domain::ExportJob> for Export {
 
 impl Export {
     /// Number of changes so far: the sequence of the progress stream.
+    #[must_use]
     pub const fn sequence(&self) -> i64 {
         self.row.sequence
     }
 
     /// The id of the stream.
+    #[must_use]
     pub const fn stream(&self) -> uuid::Uuid {
         self.row.id.0
     }

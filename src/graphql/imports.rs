@@ -309,11 +309,13 @@ impl From<domain::ImportJob> for ImportJob {
 
 impl ImportJob {
     /// Number of changes so far: the sequence of the progress stream.
+    #[must_use]
     pub const fn sequence(&self) -> i64 {
         self.row.sequence
     }
 
     /// The id of the stream.
+    #[must_use]
     pub const fn stream(&self) -> uuid::Uuid {
         self.row.id.0
     }
@@ -477,7 +479,11 @@ async fn source(ctx: &Context<'_>, source: ImportSource) -> crate::error::Result
         }
         ImportSource::File(upload) => {
             let file = upload.value(ctx).map_err(|_| {
-                Error::refused(ProblemCode::UnsupportedFile, "input.source.file", "The file did not arrive. Send it as a multipart request.")
+                Error::refused(
+                    ProblemCode::UnsupportedFile,
+                    "input.source.file",
+                    "The file did not arrive. Send it as a multipart request.",
+                )
             })?;
             let name = Some(file.filename.clone()).filter(|name| !name.is_empty());
             let mut bytes = Vec::new();

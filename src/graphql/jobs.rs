@@ -176,7 +176,7 @@ pub struct UserError {
     code: UserErrorCode,
     /// A sentence for people.
     message: String,
-    /// Path in the input, such as ["input", "costs", "staff"]; null if it concerns the whole request.
+    /// Path in the input, such as `["input", "costs", "staff"]`; null if it concerns the whole request.
     field: Option<Vec<String>>,
     /// True if the same request may succeed later without a change.
     retryable: bool,

@@ -36,7 +36,7 @@ pub struct Query(
 );
 
 /// Everything that can be changed. Inputs that create something or start work accept `idempotencyKey`: for 24 hours the
-/// same key with the same input gives the first answer again; with another input IDEMPOTENCY_KEY_REUSED.
+/// same key with the same input gives the first answer again; with another input `IDEMPOTENCY_KEY_REUSED`.
 #[derive(Debug, Default, MergedObject)]
 pub struct Mutation(
     batches::BatchesMutation,

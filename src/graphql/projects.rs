@@ -438,6 +438,7 @@ impl From<ProjectFactsInput> for domain::FactsPatch {
 
 impl ProjectFactsInput {
     /// The facts of a new project.
+    #[must_use]
     pub fn into_facts(self) -> domain::Facts {
         domain::FactsPatch::from(self).apply(domain::Facts::default())
     }

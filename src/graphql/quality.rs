@@ -107,9 +107,9 @@ pub struct QualityReport {
 
 impl QualityReport {
     /// A report of a check at a moment.
+    #[must_use]
     pub fn of(report: domain::Report, at: chrono::DateTime<chrono::Utc>) -> Self {
-        let dimension =
-            |d: domain::DimensionScore| DimensionScore { dimension: d.dimension.into(), score: d.score, weight: d.weight };
+        let dimension = |d: domain::DimensionScore| DimensionScore { dimension: d.dimension.into(), score: d.score, weight: d.weight };
         let finding = |found: domain::Finding| CheckFinding {
             code: found.code.into(),
             severity: found.severity.into(),

@@ -210,15 +210,12 @@ pub struct SectionPayload {
 async fn payload(ctx: &Context<'_>, id: SectionId, result: crate::error::Result<ChangedSection>) -> Result<SectionPayload> {
     let (services, actor) = caller(ctx)?;
     let (changed, user_errors) = settle(result)?;
-    Ok(match changed {
-        Some(ChangedSection { section, report }) => {
-            let quality = Some(QualityReport::of(report, services.progress.now()));
-            SectionPayload { section: Some(section.into()), quality, user_errors }
-        }
-        None => {
-            let section = services.sections.find(actor, id).await?.map(Section::from);
-            SectionPayload { section, quality: None, user_errors }
-        }
+    Ok(if let Some(ChangedSection { section, report }) = changed {
+        let quality = Some(QualityReport::of(report, services.progress.now()));
+        SectionPayload { section: Some(section.into()), quality, user_errors }
+    } else {
+        let section = services.sections.find(actor, id).await?.map(Section::from);
+        SectionPayload { section, quality: None, user_errors }
     })
 }
 

@@ -59,11 +59,7 @@ impl Template {
     }
 
     /// One version.
-    async fn version(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Number of the version.")] number: i32,
-    ) -> Option<Result<TemplateVersion>> {
+    async fn version(&self, ctx: &Context<'_>, #[graphql(desc = "Number of the version.")] number: i32) -> Option<Result<TemplateVersion>> {
         let find = async {
             let (services, actor) = caller(ctx)?;
             services.templates.find_version(actor, self.row.id, number).await

@@ -21,7 +21,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; worker-src 'self' b
      img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'";
 /// What the built page has in place of a token.
-const PLACEHOLDER: &str = r#"<meta name="claimwright-token" content="">"#;
+const PLACEHOLDER: &str = r#"name="claimwright-token" content="""#;
 /// Shown when the playground was not built.
 const PLAIN_PAGE: &str = include_str!("playground.html");
 
@@ -37,7 +37,7 @@ pub async fn index(State(front): State<Arc<Front>>, request: Request) -> Respons
     }
     let page = Files::get("index.html").map_or_else(|| plain_page(&request), |file| String::from_utf8_lossy(&file.data).into_owned());
     let page = match token(&front, &request) {
-        Some(token) => page.replacen(PLACEHOLDER, &format!(r#"<meta name="claimwright-token" content="{}">"#, escaped(&token)), 1),
+        Some(token) => page.replacen(PLACEHOLDER, &format!(r#"name="claimwright-token" content="{}""#, escaped(&token)), 1),
         None => page,
     };
     respond(page.into_bytes(), "text/html; charset=utf-8", "no-store")

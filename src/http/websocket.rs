@@ -254,7 +254,7 @@ impl Session {
                 TRY_LATER
             }
         })?;
-        let left = (principal.expires_at - chrono::Utc::now()).to_std().unwrap_or_default();
+        let left = (principal.expires_at - self.front.state.services.progress.now()).to_std().unwrap_or_default();
         self.phase = Phase::Serving(actor);
         self.phase_ends.as_mut().reset(Instant::now() + left);
         self.outbox.push_text(protocol::ack());

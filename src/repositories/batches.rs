@@ -93,7 +93,7 @@ pub async fn create_in(tx: &mut Tx, workspace: WorkspaceId, batch: &Batch) -> Re
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, 0, 0, $16, $17, $17)")
         .bind(batch.id.0).bind(workspace.0).bind(&batch.name).bind(batch.name.to_lowercase()).bind(&batch.description)
         .bind(&batch.external_ref).bind(search_text(batch)).bind(batch.revision).bind(&claim.company_name).bind(claim.period_start)
-        .bind(claim.period_end).bind(claim.scheme.map(|s| s.as_str())).bind(claim.notification_required).bind(claim.notification_due())
+        .bind(claim.period_end).bind(claim.scheme.map(super::super::domain::batches::ReliefScheme::as_str)).bind(claim.notification_required).bind(claim.notification_due())
         .bind(batch.template.0).bind(batch.created_by.map(|u| u.0)).bind(batch.created_at)
         .execute(c).await.map(drop))
 }
@@ -112,7 +112,7 @@ pub async fn update_in(tx: &mut Tx, workspace: WorkspaceId, batch: &Batch) -> Re
         .bind(batch.id.0).bind(workspace.0).bind(&batch.name).bind(batch.name.to_lowercase()).bind(&batch.description)
         .bind(&batch.external_ref).bind(search_text(batch)).bind(batch.revision).bind(batch.archived_at).bind(batch.deleted_at)
         .bind(batch.purge_after).bind(&claim.company_name).bind(claim.period_start).bind(claim.period_end)
-        .bind(claim.scheme.map(|s| s.as_str())).bind(claim.notification_required).bind(claim.notification_due())
+        .bind(claim.scheme.map(super::super::domain::batches::ReliefScheme::as_str)).bind(claim.notification_required).bind(claim.notification_due())
         .bind(batch.template.0).bind(batch.updated_at)
         .execute(c).await.map(drop))
 }

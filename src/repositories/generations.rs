@@ -407,6 +407,26 @@ pub async fn cancel_attempts_in(tx: &mut Tx, workspace: WorkspaceId, run: RunId,
     Ok(())
 }
 
+/// Ends attempts of a section that are in work as failed for good.
+///
+/// # Errors
+/// As the database says.
+pub async fn fail_attempts_in(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    run: RunId,
+    section: SectionId,
+    failure: &JobFailure,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    on!(tx, c => sqlx::query(
+        "UPDATE attempts SET status = 'FAILED', failure_code = $4, failure_message = $5, finished_at = $6
+         WHERE run_id = $1 AND section_id = $2 AND workspace_id = $3 AND status = 'RUNNING'")
+        .bind(run.0).bind(section.0).bind(workspace.0).bind(failure.code.as_str()).bind(&failure.message).bind(now)
+        .execute(c).await.map(drop)?);
+    Ok(())
+}
+
 /// Why a section of a run (of one project, if given) failed for good: the newest such failure.
 ///
 /// # Errors

@@ -43,7 +43,8 @@ pub fn push_page(sql: &mut Sql, keys: &[SortKey], request: &PageRequest) {
 /// everything from `FROM` on, `parent` is the column of the parent, and the rows come back by parent, in page order.
 #[must_use]
 pub fn pages_of_parents(columns: &str, from: Sql, parent: &str, keys: &[SortKey], request: &PageRequest) -> Sql {
-    let mut sql = from.before(&format!("SELECT {columns}, row_number() OVER (PARTITION BY {parent} ORDER BY {}) AS place", order(keys, request)));
+    let mut sql =
+        from.before(&format!("SELECT {columns}, row_number() OVER (PARTITION BY {parent} ORDER BY {}) AS place", order(keys, request)));
     if let Some(position) = &request.after {
         push_beyond(&mut sql, keys, position, false);
     }

@@ -128,7 +128,7 @@ pub async fn take_out_in(tx: &mut Tx, workspace: WorkspaceId, projects: &[Projec
 pub async fn update_in(tx: &mut Tx, workspace: WorkspaceId, section: &Section) -> Result<()> {
     on!(tx, c => sqlx::query(
         "UPDATE sections SET state = $3, source = $4, revision = $5, word_count = $6, char_count = $7 WHERE id = $1 AND workspace_id = $2")
-        .bind(section.id.0).bind(workspace.0).bind(section.state.as_str()).bind(section.source.map(|s| s.as_str())).bind(section.revision)
+        .bind(section.id.0).bind(workspace.0).bind(section.state.as_str()).bind(section.source.map(super::super::domain::sections::RevisionSource::as_str)).bind(section.revision)
         .bind(section.word_count).bind(section.char_count).execute(c).await.map(drop)?);
     Ok(())
 }

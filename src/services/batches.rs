@@ -295,12 +295,11 @@ async fn remove_in(unit: &mut Unit, actor: &Actor, id: BatchId) -> Result<()> {
 }
 
 async fn usable_template(tx: &mut Tx, actor: &Actor, id: Option<TemplateId>, field: &str) -> Result<TemplateId> {
-    let template = match id {
-        Some(id) => templates::find(tx, actor.workspace, id).await?.ok_or_else(|| Error::not_found("template", field))?,
-        None => {
-            let found = templates::find_by_key(tx, actor.workspace, DEFAULT_TEMPLATE_KEY).await?;
-            found.ok_or_else(|| Error::internal("the default template is missing"))?
-        }
+    let template = if let Some(id) = id {
+        templates::find(tx, actor.workspace, id).await?.ok_or_else(|| Error::not_found("template", field))?
+    } else {
+        let found = templates::find_by_key(tx, actor.workspace, DEFAULT_TEMPLATE_KEY).await?;
+        found.ok_or_else(|| Error::internal("the default template is missing"))?
     };
     if template.archived_at.is_some() {
         let message = format!("The template `{}` is archived. Restore it or name another one.", template.key);

@@ -154,6 +154,23 @@ impl Exports {
         self.save(&actor, job, &mut export, true).await
     }
 
+    /// Gives up an export whose work ended in a fault that doing it again would only repeat (a panic).
+    ///
+    /// # Errors
+    /// As the database says; a lost claim.
+    pub async fn give_up(&self, job: &ClaimedJob, work: WriteExport) -> Result<()> {
+        let actor = Actor::system(job.workspace());
+        let found = exports::find(&mut self.core.db.read().await?, actor.workspace, work.export).await?;
+        let Some(mut export) = found.filter(|export| !export.status.is_final()) else {
+            let mut unit = self.core.begin().await?;
+            jobs::finish_in(&mut unit.tx, job).await?;
+            return unit.commit().await;
+        };
+        export.status = JobStatus::Failed;
+        export.failure = Some(JobFailure::new(JobFailureCode::Internal, "A fault in this service; the document was not written."));
+        self.save(&actor, job, &mut export, true).await
+    }
+
     fn document(&self, batch: &Batch, export: &ExportJob) -> ExportDocument {
         ExportDocument {
             batch_name: batch.name.clone(),

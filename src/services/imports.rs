@@ -11,8 +11,8 @@ use crate::domain::actor::Actor;
 use crate::domain::batches::Batch;
 use crate::domain::ids::{BatchId, ImportId, ProjectId};
 use crate::domain::imports::{
-    CHUNK_ROWS, Finding, ImportDuplicatePolicy, ImportErrorPolicy, ImportIssue, ImportIssueCode, ImportJob, ImportSource, IssueFilter, MAX_IMPORT_ROWS,
-    NewImport, PREVIEW_ROWS, ReadRow, Required, SourceKind, check_rows,
+    CHUNK_ROWS, Finding, ImportDuplicatePolicy, ImportErrorPolicy, ImportIssue, ImportIssueCode, ImportJob, ImportSource, IssueFilter,
+    MAX_IMPORT_ROWS, NewImport, PREVIEW_ROWS, ReadRow, Required, SourceKind, check_rows,
 };
 use crate::domain::jobs::{JobFailure, JobFailureCode, JobStatus};
 use crate::domain::paging::{Page, PageArgs};
@@ -32,7 +32,7 @@ use std::time::Duration;
 pub const MAX_INLINE_BYTES: usize = 16 << 20;
 const MAX_FILE_NAME_CHARS: usize = 255;
 /// Minutes that the link to the refused rows is valid.
-const LINK_VALID: Duration = Duration::from_secs(15 * 60);
+const LINK_VALID: Duration = Duration::from_mins(15);
 
 /// Use cases of imports.
 #[derive(Debug, Clone)]
@@ -191,6 +191,20 @@ impl Imports {
             self.store_chunk(&actor, job, &mut import, rows.to_vec()).await?;
         }
         self.conclude(&actor, job, import, &read).await
+    }
+
+    /// Gives up an import whose work ended in a fault that doing it again would only repeat (a panic). Rows that are
+    /// stored stay.
+    ///
+    /// # Errors
+    /// As the database says; a lost claim.
+    pub async fn give_up(&self, job: &ClaimedJob, work: ImportProjects) -> Result<()> {
+        let actor = Actor::system(job.workspace());
+        let found = imports::find(&mut self.core.db.read().await?, actor.workspace, work.import).await?;
+        let Some(import) = found.filter(|import| !import.status.is_final()) else { return self.drop_job(job).await };
+        let failure = JobFailure::new(JobFailureCode::Internal, "A fault in this service; the import was not finished.");
+        let status = if import.accepted_count > 0 { JobStatus::Partial } else { JobStatus::Failed };
+        self.end(&actor, job, import, status, Some(failure)).await
     }
 
     async fn read(&self, import: &ImportJob, batch: &Batch, bytes: Bytes) -> Result<Read> {

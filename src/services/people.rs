@@ -87,7 +87,7 @@ impl People {
                     template: id,
                     number: 1,
                     sections: built_in.sections,
-                    instructions: built_in.instructions.map(|text| text.to_string()),
+                    instructions: built_in.instructions.map(std::string::ToString::to_string),
                     note: None,
                     created_by: None,
                     created_at: now,

@@ -122,9 +122,11 @@ impl Progress {
             };
             let mut behind = last < asked_for;
             loop {
-                while behind {
+                // a replay may be longer than what is read at once
+                while std::mem::take(&mut behind) {
                     let missed = events::list_after(&mut core.db.read().await?, actor.workspace, id, last, READ_AT_ONCE).await?;
                     let Some(first) = missed.first() else { break };
+                    behind = true;
                     if last >= asked_for && core.now() - first.occurred_at > LAG_AGE {
                         let head = batches::find(&mut core.db.read().await?, actor.workspace, id).await?.map_or(last, |b| b.event_sequence);
                         if head - last > LAG_EVENTS {
@@ -142,7 +144,6 @@ impl Progress {
                 match next(&core, &actor, listener.as_mut()).await {
                     Woken::Bell(Bell::Event(event)) if event.sequence == last + 1 => {
                         last = event.sequence;
-                        behind = false;
                         yield BatchItem::Event(event);
                     }
                     Woken::Bell(Bell::Event(event)) => behind = event.sequence > last,
@@ -241,10 +242,12 @@ async fn next(core: &Core, actor: &Actor, listener: &mut dyn Listener) -> Woken 
         biased;
         () = core.shutdown.cancelled() => Woken::End(EndReason::ShuttingDown),
         () = expiry => Woken::End(EndReason::NotAllowed),
-        bell = listener.next() => match bell {
-            Some(bell) => Woken::Bell(bell),
+        bell = listener.next() => if let Some(bell) = bell {
+            Woken::Bell(bell)
+        } else {
             // the bus is closed: the table is still there
-            None => { tokio::time::sleep(LOOK_EVERY).await; Woken::Look }
+            tokio::time::sleep(LOOK_EVERY).await;
+            Woken::Look
         },
         () = tokio::time::sleep(LOOK_EVERY) => Woken::Look,
     }

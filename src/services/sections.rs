@@ -158,7 +158,7 @@ impl Sections {
             _ => {}
         }
         let checked = narratives::check_in(&mut unit.tx, actor, &project).await?;
-        let blocking: Vec<String> = checked.report.blocking().map(|finding| narratives::sentence(finding)).collect();
+        let blocking: Vec<String> = checked.report.blocking().map(narratives::sentence).collect();
         if !blocking.is_empty() {
             let shown = blocking.iter().take(5).cloned().collect::<Vec<_>>().join(" ");
             let message = format!("{} must be settled before approval: {shown} Edit the sections, then approve.", blocking.len());

@@ -9,7 +9,7 @@ use crate::repositories::{events, idempotency, jobs};
 use chrono::Duration;
 
 /// How often upkeep is done.
-pub const EVERY: std::time::Duration = std::time::Duration::from_secs(600);
+pub const EVERY: std::time::Duration = std::time::Duration::from_mins(10);
 /// Hours that an idempotency key is kept.
 const KEY_HOURS: i64 = 24;
 

@@ -39,6 +39,18 @@ pub(super) async fn handle(services: &Services, job: &ClaimedJob) -> Result<(), 
     Ok(())
 }
 
+/// Ends a job whose handler panicked: doing it again would only repeat that, and whoever waits for it must be told.
+pub(super) async fn give_up(services: &Services, job: &ClaimedJob) -> Result<(), Failure> {
+    match job.kind.as_str() {
+        DRAFT_SECTION => services.generations.give_up_section(job, read::<DraftSection>(job)?).await?,
+        FINISH_PROJECT => services.generations.give_up_project(job, read::<FinishProject>(job)?).await?,
+        IMPORT_PROJECTS => services.imports.give_up(job, read::<ImportProjects>(job)?).await?,
+        WRITE_EXPORT => services.exports.give_up(job, read::<WriteExport>(job)?).await?,
+        _ => return Err(Failure::Unreadable("the handler panicked".into())),
+    }
+    Ok(())
+}
+
 /// The payload of a job.
 pub(super) fn read<P: DeserializeOwned>(job: &ClaimedJob) -> Result<P, Failure> {
     P::deserialize(&job.payload).map_err(|error| Failure::Unreadable(format!("its payload cannot be read: {error}")))

@@ -175,7 +175,10 @@ impl Worker {
         match ended {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(failure))) => self.settle(job, failure).await,
-            Ok(Err(_)) => self.bury(job, "the handler panicked").await,
+            Ok(Err(_)) => match handlers::give_up(&self.services, job).await {
+                Ok(()) => tracing::error!(kind = job.kind, "a handler panicked; its work was given up"),
+                Err(failure) => self.settle(job, failure).await,
+            },
             Err(Recall::RunCancelled) => self.let_go(job).await,
             Err(why @ (Recall::ClaimLost | Recall::Draining)) => tracing::debug!(?why, "a job was dropped"),
         }

@@ -230,19 +230,16 @@ async fn a_claim_that_was_taken_away_is_dropped_without_a_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_whose_handler_panics_is_put_aside_and_the_others_go_on() {
-    let (drafter, _begun, dropped) = stubborn(Manner::Panics);
-    let world = world(drafter, 1).await;
-    let run = world.start_run().await;
+async fn a_run_whose_sections_panic_ends_as_failed() {
+    let (drafter, _begun, _dropped) = stubborn(Manner::Panics);
+    let mut world = world(drafter, 1).await;
+    world.start_run().await;
     let stop = CancellationToken::new();
     let working = tokio::spawn(world.workers(Duration::from_secs(20)).run(stop.clone()));
-    let all = i64::from(run.sections_total);
-    while world.jobs().await != [(3, all)] {
-        // rings for every call that has ended; the last ones are put aside a little later
-        drop(timeout(Duration::from_millis(50), dropped.notified()).await);
-    }
+    assert_eq!(world.end_of_run().await, JobStatus::Failed);
     stop.cancel();
     working.await.unwrap().unwrap();
+    assert_eq!(world.jobs().await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

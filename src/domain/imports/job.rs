@@ -1,10 +1,10 @@
 //! An import as background work: what was asked for and where it stands. Pure values.
 
 use super::{ColumnMatch, DetectedFile, ImportDuplicatePolicy, ImportErrorPolicy, ImportIssueCode, ReadOptions, ReadRow};
-use crate::domain::quality::IssueSeverity;
 use crate::domain::ids::{BatchId, ImportId, UserId};
 use crate::domain::jobs::{JobFailure, JobStatus};
 use crate::domain::projects::ProjectDraft;
+use crate::domain::quality::IssueSeverity;
 use crate::word_enum;
 use chrono::{DateTime, Utc};
 

@@ -24,7 +24,7 @@ use std::time::Duration;
 /// First wait before a failed section is tried again; it doubles with every try, up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait unless the provider asks for more.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// What a section is written with.
 struct Call {
@@ -258,6 +258,23 @@ impl Generations {
             unit.enqueue(actor.workspace, Some(work.run), &[NewJob { kind: FINISH_PROJECT, payload }]).await?;
         }
         Ok(())
+    }
+
+    /// Gives up a section whose writing ended in a fault that doing it again would only repeat (a panic).
+    ///
+    /// # Errors
+    /// As the database says; a lost claim.
+    pub async fn give_up_section(&self, job: &ClaimedJob, work: DraftSection) -> Result<()> {
+        let actor = Actor::system(job.workspace());
+        let (mut unit, mut run) = self.reopen(&actor, work).await?;
+        let now = unit.now;
+        let failure = JobFailure::new(JobFailureCode::Internal, "A fault in this service; the section was not written.");
+        generations::fail_attempts_in(&mut unit.tx, actor.workspace, work.run, work.section, &failure, now).await?;
+        if let Some(section) = sections::find(&mut unit.tx, actor.workspace, work.section).await? {
+            sections::set_state_in(&mut unit.tx, actor.workspace, section.id, SectionState::at_rest(section.source)).await?;
+        }
+        self.settle_section(&mut unit, &actor, job, work, &mut run, true).await?;
+        unit.commit().await
     }
 
     /// Lets go of a section whose run is being cancelled: its call was aborted.

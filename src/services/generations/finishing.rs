@@ -21,6 +21,19 @@ impl Generations {
     /// # Errors
     /// As the database says; a lost claim.
     pub async fn finish_project(&self, job: &ClaimedJob, work: FinishProject) -> Result<()> {
+        self.end_project(job, work, None).await
+    }
+
+    /// Gives up a project whose check ended in a fault that doing it again would only repeat (a panic): it has failed.
+    ///
+    /// # Errors
+    /// As the database says; a lost claim.
+    pub async fn give_up_project(&self, job: &ClaimedJob, work: FinishProject) -> Result<()> {
+        let failure = JobFailure::new(JobFailureCode::Internal, "A fault in this service; the narrative was written and not checked.");
+        self.end_project(job, work, Some(failure)).await
+    }
+
+    async fn end_project(&self, job: &ClaimedJob, work: FinishProject, fault: Option<JobFailure>) -> Result<()> {
         let actor = Actor::system(job.workspace());
         let workspace = actor.workspace;
         let mut unit = self.core.begin().await?;
@@ -42,15 +55,22 @@ impl Generations {
             "SKIPPED"
         } else {
             let remaining = generations::find_remaining(&mut unit.tx, run.id, project.id).await?;
-            let failed = remaining.is_some_and(|remaining| remaining.sections_failed > 0);
-            let failure = if failed { generations::find_failure(&mut unit.tx, workspace, run.id, Some(project.id)).await? } else { None };
+            let failed = fault.is_some() || remaining.is_some_and(|remaining| remaining.sections_failed > 0);
             let status = if failed { ProjectStatus::Failed } else { ProjectStatus::NeedsReview };
-            let checked = narratives::check_in(&mut unit.tx, &actor, &project).await?;
             let now = unit.now;
-            projects::save_report_in(&mut unit.tx, workspace, project.id, &checked.report, now).await?;
+            let mut scored = None;
+            if fault.is_none() {
+                let checked = narratives::check_in(&mut unit.tx, &actor, &project).await?;
+                projects::save_report_in(&mut unit.tx, workspace, project.id, &checked.report, now).await?;
+                scored = Some(narratives::scored(project.id, &checked.report));
+            }
+            let failure = match fault {
+                None if failed => generations::find_failure(&mut unit.tx, workspace, run.id, Some(project.id)).await?,
+                fault => fault,
+            };
             projects::set_status_in(&mut unit.tx, workspace, &[project.id], status, now).await?;
             events.push(BatchEvent::ProjectStatusChanged { project: project.id, previous: Some(project.status), status, failure });
-            events.push(narratives::scored(project.id, &checked.report));
+            events.extend(scored);
             if failed {
                 run.counts.failed += 1;
                 "FAILED"
