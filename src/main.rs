@@ -124,9 +124,9 @@ async fn run(config: &Config, roles: Roles, first_run: Option<&Path>) -> Result<
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
     if let Some(url) = app.url() {
-        tracing::info!(target: READY, "ready at {url}")
+        tracing::info!(target: READY, "ready at {url}");
     } else {
-        tracing::info!(target: READY, "ready, doing jobs")
+        tracing::info!(target: READY, "ready, doing jobs");
     }
     let running = async {
         if let Some(file) = first_run {

@@ -11,9 +11,7 @@ import { readPrepared } from '../src/prepared.js';
 
 const here = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.meta.url));
 const asked = process.argv.indexOf('--schema');
-const schemaFile = [process.argv[asked < 0 ? process.argv.length : asked + 1], here('../../schema.graphql'), here('../../../shared/schema-contract.graphql')].find(
-  (path) => path !== undefined && existsSync(path),
-);
+const schemaFile = [process.argv[asked < 0 ? process.argv.length : asked + 1], here('../../schema.graphql')].find((path) => path !== undefined && existsSync(path));
 if (!schemaFile) {
   console.error('There is no schema.graphql: run `make schema` first, or name a file with --schema.');
   process.exit(1);

@@ -51,6 +51,7 @@ function OperationItem({ operation, session, active, open }: ItemProps) {
   const about = useId();
   const outcome = session.outcomes[operation.operationName];
   const mark = outcome ? (outcome.ok ? 'done' : 'refused') : null;
+  const live = useGraphiQL((state) => state.subscription !== null) && active && operation.kind === 'subscription' && mark === 'done';
   return (
     <li className={active ? 'cw-active' : undefined}>
       <button
@@ -65,7 +66,7 @@ function OperationItem({ operation, session, active, open }: ItemProps) {
       >
         <span className="cw-number">{operation.number}</span>
         <span className="cw-title">{operation.title}</span>
-        {mark && <span className={`cw-mark cw-${mark}`}>{mark}</span>}
+        {mark && <span className={`cw-mark cw-${mark}`}>{live ? 'live' : mark}</span>}
       </button>
       <p id={about} className="cw-about">
         {withCode(operation.about)}

@@ -2,7 +2,7 @@
 
 use super::aif::AifSelection;
 use super::connections::{Total, connection};
-use super::context::{ActiveRunOf, SummaryOf, caller, load, load_required, moment};
+use super::context::{ActiveRunOf, ExportsOf, ImportsOf, RunsOf, SummaryOf, caller, forward, load, load_required, moment};
 use super::exports::ExportConnection;
 use super::generations::{GenerationRun, GenerationRunConnection};
 use super::imports::ImportJobConnection;
@@ -228,8 +228,7 @@ impl Batch {
         #[graphql(desc = "At most this many, from the start; 1 to 100.", default_with = "Some(20)")] first: Option<i32>,
         #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
     ) -> Result<GenerationRunConnection> {
-        let (services, actor) = caller(ctx)?;
-        let page = services.generations.list(actor, self.row.id, &PageArgs { first, after, ..PageArgs::default() }).await?;
+        let page = load_required(ctx, RunsOf(self.row.id, forward(first, after))).await?;
         Ok(GenerationRunConnection::new(page, Total::Runs(self.row.id)))
     }
 
@@ -245,8 +244,7 @@ impl Batch {
         #[graphql(desc = "At most this many, from the start; 1 to 100.", default_with = "Some(20)")] first: Option<i32>,
         #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
     ) -> Result<ImportJobConnection> {
-        let (services, actor) = caller(ctx)?;
-        let page = services.imports.list(actor, self.row.id, &PageArgs { first, after, ..PageArgs::default() }).await?;
+        let page = load_required(ctx, ImportsOf(self.row.id, forward(first, after))).await?;
         Ok(ImportJobConnection::new(page, Total::Imports(self.row.id)))
     }
 
@@ -257,8 +255,7 @@ impl Batch {
         #[graphql(desc = "At most this many, from the start; 1 to 100.", default_with = "Some(20)")] first: Option<i32>,
         #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
     ) -> Result<ExportConnection> {
-        let (services, actor) = caller(ctx)?;
-        let page = services.exports.list(actor, self.row.id, &PageArgs { first, after, ..PageArgs::default() }).await?;
+        let page = load_required(ctx, ExportsOf(self.row.id, forward(first, after))).await?;
         Ok(ExportConnection::new(page, Total::Exports(self.row.id)))
     }
 

@@ -4,6 +4,7 @@
 use super::scalars;
 use crate::domain::actor::Actor;
 use crate::domain::batches::{Batch, BatchSummary};
+use crate::domain::exports::ExportJob;
 use crate::domain::generations::{Attempt, Run};
 use crate::domain::ids::{AttemptId, BatchId, ImportId, ProjectId, RunId, SectionId, TemplateId, TemplateVersionId, UserId};
 use crate::domain::imports::ImportJob;
@@ -11,7 +12,7 @@ use crate::domain::paging::{Direction, Page, PageArgs};
 use crate::domain::people::User;
 use crate::domain::projects::{Facts, Project, ProjectFilter, ProjectOrderField};
 use crate::domain::quality::Report;
-use crate::domain::sections::Section;
+use crate::domain::sections::{Revision, Section};
 use crate::domain::templates::{Template, TemplateVersion};
 use crate::error::{Error, Fault, FaultCode, Result};
 use crate::services::Services;
@@ -241,6 +242,65 @@ impl Loader<PageOf> for Reader {
         }
         Ok(found)
     }
+}
+
+/// Declares the key of a page under a parent, and the loader that reads the pages of all parents of a level together.
+macro_rules! pages {
+    ($(#[$doc:meta])* $key:ident($id:ty), $row:ty, $this:ident, $ids:ident, $page:ident => $call:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+        pub struct $key(pub $id, pub PageArgs);
+
+        impl Loader<$key> for Reader {
+            type Value = Page<$row>;
+            type Error = Shared;
+
+            async fn load(&self, keys: &[$key]) -> Result<HashMap<$key, Page<$row>>, Shared> {
+                let $this = self;
+                let mut lists: HashMap<&PageArgs, Vec<$id>> = HashMap::new();
+                for key in keys {
+                    lists.entry(&key.1).or_default().push(key.0);
+                }
+                let mut found = HashMap::new();
+                for ($page, $ids) in lists {
+                    let pages = $call.await?;
+                    found.extend(pages.into_iter().map(|(id, rows)| ($key(id, $page.clone()), rows)));
+                }
+                Ok(found)
+            }
+        }
+    };
+}
+
+pages! {
+    /// Runs of a batch.
+    RunsOf(BatchId), Run, me, ids, page => me.services.generations.load_pages(&me.actor, &ids, page)
+}
+pages! {
+    /// Imports of a batch.
+    ImportsOf(BatchId), ImportJob, me, ids, page => me.services.imports.load_pages(&me.actor, &ids, page)
+}
+pages! {
+    /// Exports of a batch.
+    ExportsOf(BatchId), ExportJob, me, ids, page => me.services.exports.load_pages(&me.actor, &ids, page)
+}
+pages! {
+    /// Attempts of a project.
+    AttemptsOf(ProjectId), Attempt, me, ids, page => me.services.generations.load_attempt_pages(&me.actor, &ids, page)
+}
+pages! {
+    /// Revisions of a section.
+    RevisionsOf(SectionId), Revision, me, ids, page => me.services.sections.load_revision_pages(&me.actor, &ids, page)
+}
+pages! {
+    /// Versions of a template.
+    VersionsOf(TemplateId), TemplateVersion, me, ids, page => me.services.templates.load_version_pages(&me.actor, &ids, page)
+}
+
+/// Arguments of a list that is paged forward only.
+#[must_use]
+pub fn forward(first: Option<i32>, after: Option<String>) -> PageArgs {
+    PageArgs { first, after, ..PageArgs::default() }
 }
 
 /// A moment that may be absent.

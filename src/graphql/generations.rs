@@ -2,7 +2,7 @@
 
 use super::batches::Batch;
 use super::connections::{Total, connection};
-use super::context::{caller, load_required, moment};
+use super::context::{caller, forward, load_required, moment};
 use super::jobs::{JobFailure, JobStatus, Money, UserError, settle};
 use super::people::{User, user};
 use super::projects::Project;
@@ -10,7 +10,6 @@ use super::scalars::DateTime;
 use super::templates::TemplateVersion;
 use crate::domain::generations as domain;
 use crate::domain::ids::{BatchId, ProjectId, RunId, TemplateId};
-use crate::domain::paging::PageArgs;
 use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 
 /// Which projects of a batch a run covers.
@@ -150,7 +149,7 @@ impl GenerationRun {
     ) -> Result<GenerationAttemptConnection> {
         let (services, actor) = caller(ctx)?;
         let status: Option<Vec<domain::AttemptStatus>> = status.map(|all| all.into_iter().map(Into::into).collect());
-        let page = PageArgs { first, after, ..PageArgs::default() };
+        let page = forward(first, after);
         let page = services.generations.list_attempts_of_run(actor, self.row.id, status.as_deref(), &page).await?;
         Ok(GenerationAttemptConnection::new(page, Total::AttemptsOfRun(self.row.id, status)))
     }

@@ -2,7 +2,7 @@
 
 use super::batches::Batch;
 use super::connections::{Total, connection};
-use super::context::{caller, load_required, moment};
+use super::context::{caller, forward, load_required, moment};
 use super::jobs::{JobFailure, JobStatus, UserError, settle};
 use super::people::{User, user};
 use super::projects::{ProjectConnection, ProjectCosts, ProjectFacts, ProjectRowInput};
@@ -10,7 +10,6 @@ use super::quality::IssueSeverity;
 use super::scalars::DateTime;
 use crate::domain::ids::BatchId;
 use crate::domain::imports as domain;
-use crate::domain::paging::PageArgs;
 use crate::domain::projects::ProjectFilter;
 use crate::error::{Error, ProblemCode};
 use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, OneofObject, Result, SimpleObject, Upload};
@@ -331,9 +330,9 @@ impl ImportJob {
     /// The first rows as they were understood.
     async fn preview(
         &self,
-        #[graphql(desc = "At most this many, from the start; 1 to 100.", default = 5)] first: i32,
+        #[graphql(desc = "At most this many, from the start; 1 to 100.", default_with = "Some(5)")] first: Option<i32>,
     ) -> Result<Vec<ImportPreviewRow>> {
-        let page = PageArgs { first: Some(first), ..PageArgs::default() }.check("preview")?;
+        let page = forward(first.or(Some(5)), None).check("preview")?;
         let most = usize::try_from(page.limit).unwrap_or(0);
         Ok(self.row.preview.iter().take(most).cloned().map(ImportPreviewRow::from).collect())
     }
@@ -352,7 +351,7 @@ impl ImportJob {
             severity: severity.map(|all| all.into_iter().map(Into::into).collect()),
             code: code.map(|all| all.into_iter().map(Into::into).collect()),
         };
-        let page = PageArgs { first, after, ..PageArgs::default() };
+        let page = forward(first, after);
         let page = services.imports.list_issues(actor, self.row.id, &filter, &page).await?;
         Ok(ImportIssueConnection::new(page, Total::ImportIssues(self.row.id, filter)))
     }
@@ -375,7 +374,7 @@ impl ImportJob {
     ) -> Result<ProjectConnection> {
         let (services, actor) = caller(ctx)?;
         let filter = ProjectFilter { batch: Some(self.row.batch), import: Some(self.row.id), ..ProjectFilter::default() };
-        let page = services.projects.list(actor, &filter, &[], &PageArgs { first, after, ..PageArgs::default() }).await?;
+        let page = services.projects.list(actor, &filter, &[], &forward(first, after)).await?;
         Ok(ProjectConnection::new(page, Total::Projects(Box::new(filter))))
     }
 

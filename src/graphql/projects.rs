@@ -2,7 +2,7 @@
 
 use super::batches::{Batch, BatchPayload};
 use super::connections::{Total, connection};
-use super::context::{FactsOf, PageOf, ReportOf, SectionsOf, caller, load, load_required, moment};
+use super::context::{AttemptsOf, FactsOf, PageOf, ReportOf, SectionsOf, caller, forward, load, load_required, moment};
 use super::generations::GenerationAttemptConnection;
 use super::imports::ImportJob;
 use super::jobs::{BulkPayload, SortDirection, UserError, settle};
@@ -257,9 +257,7 @@ impl Project {
         #[graphql(desc = "At most this many, from the start; 1 to 100.", default_with = "Some(20)")] first: Option<i32>,
         #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
     ) -> Result<GenerationAttemptConnection> {
-        let (services, actor) = caller(ctx)?;
-        let page = PageArgs { first, after, ..PageArgs::default() };
-        let page = services.generations.list_attempts_of_project(actor, self.row.id, &page).await?;
+        let page = load_required(ctx, AttemptsOf(self.row.id, forward(first, after))).await?;
         Ok(GenerationAttemptConnection::new(page, Total::AttemptsOfProject(self.row.id)))
     }
 
@@ -444,27 +442,27 @@ impl ProjectFactsInput {
     }
 }
 
-/// Costs in GBP; absent means zero when creating and unchanged when updating.
+/// Costs in GBP; absent means zero when creating and unchanged when updating, null means zero.
 #[derive(Debug, Default, InputObject)]
 pub struct ProjectCostsInput {
     /// Staff.
-    staff: Option<Decimal>,
+    staff: MaybeUndefined<Decimal>,
     /// Externally provided workers.
-    externally_provided_workers: Option<Decimal>,
+    externally_provided_workers: MaybeUndefined<Decimal>,
     /// Contracted-out R&D.
-    contracted_out: Option<Decimal>,
+    contracted_out: MaybeUndefined<Decimal>,
     /// Consumable items.
-    consumables: Option<Decimal>,
+    consumables: MaybeUndefined<Decimal>,
     /// Software.
-    software: Option<Decimal>,
+    software: MaybeUndefined<Decimal>,
     /// Cloud computing.
-    cloud_computing: Option<Decimal>,
+    cloud_computing: MaybeUndefined<Decimal>,
     /// Data licences.
-    data_licences: Option<Decimal>,
+    data_licences: MaybeUndefined<Decimal>,
     /// Participants of clinical trials.
-    clinical_trial_volunteers: Option<Decimal>,
+    clinical_trial_volunteers: MaybeUndefined<Decimal>,
     /// Part that is for qualifying indirect activities.
-    qualifying_indirect_activities: Option<Decimal>,
+    qualifying_indirect_activities: MaybeUndefined<Decimal>,
 }
 
 impl ProjectCostsInput {
@@ -473,8 +471,12 @@ impl ProjectCostsInput {
     /// # Errors
     /// `INVALID` for an amount with a fraction of a penny.
     pub fn patch(&self, at: &str) -> crate::error::Result<domain::CostsPatch> {
-        let pence = |amount: Option<Decimal>, name: &str| -> crate::error::Result<Option<Pence>> {
-            amount.map(|amount| amount.pence(&format!("{at}.costs.{name}"))).transpose()
+        let pence = |amount: MaybeUndefined<Decimal>, name: &str| -> crate::error::Result<Option<Pence>> {
+            match amount {
+                MaybeUndefined::Undefined => Ok(None),
+                MaybeUndefined::Null => Ok(Some(Pence(0))),
+                MaybeUndefined::Value(amount) => amount.pence(&format!("{at}.costs.{name}")).map(Some),
+            }
         };
         Ok(domain::CostsPatch {
             staff: pence(self.staff, "staff")?,

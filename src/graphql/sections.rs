@@ -1,7 +1,7 @@
 //! Sections and their revisions: types, inputs, payloads and mutations.
 
 use super::connections::{Total, connection};
-use super::context::{TextOf, caller, load, load_required};
+use super::context::{RevisionsOf, TextOf, caller, forward, load, load_required};
 use super::generations::GenerationAttempt;
 use super::jobs::{UserError, settle};
 use super::people::{User, user};
@@ -9,7 +9,6 @@ use super::projects::Project;
 use super::quality::QualityReport;
 use super::scalars::DateTime;
 use crate::domain::ids::SectionId;
-use crate::domain::paging::PageArgs;
 use crate::domain::{sections as domain, templates};
 use crate::services::sections::ChangedSection;
 use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
@@ -109,9 +108,7 @@ impl Section {
         #[graphql(desc = "At most this many, from the start; 1 to 100.", default_with = "Some(20)")] first: Option<i32>,
         #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
     ) -> Result<SectionRevisionConnection> {
-        let (services, actor) = caller(ctx)?;
-        let page = PageArgs { first, after, ..PageArgs::default() };
-        let page = services.sections.list_revisions(actor, self.row.id, &page).await?;
+        let page = load_required(ctx, RevisionsOf(self.row.id, forward(first, after))).await?;
         Ok(SectionRevisionConnection::new(page, Total::Revisions(self.row.id)))
     }
 }

@@ -1,13 +1,12 @@
 //! Templates and their versions: types, inputs, payloads, queries and mutations.
 
 use super::connections::{Total, connection};
-use super::context::{caller, load_required};
+use super::context::{VersionsOf, caller, forward, load_required};
 use super::jobs::{DeletePayload, UserError, settle};
 use super::people::{User, user};
 use super::scalars::DateTime;
 use super::sections::SectionLimits;
 use crate::domain::ids::TemplateId;
-use crate::domain::paging::PageArgs;
 use crate::domain::templates as domain;
 use async_graphql::{ComplexObject, Context, ID, InputObject, MaybeUndefined, Object, OneofObject, Result, SimpleObject};
 
@@ -74,9 +73,7 @@ impl Template {
         #[graphql(desc = "At most this many, from the start; 1 to 100.", default_with = "Some(20)")] first: Option<i32>,
         #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
     ) -> Result<TemplateVersionConnection> {
-        let (services, actor) = caller(ctx)?;
-        let page = PageArgs { first, after, ..PageArgs::default() };
-        let page = services.templates.list_versions(actor, self.row.id, &page).await?;
+        let page = load_required(ctx, VersionsOf(self.row.id, forward(first, after))).await?;
         Ok(TemplateVersionConnection::new(page, Total::Known(self.row.current_number)))
     }
 }
@@ -330,7 +327,7 @@ impl TemplatesQuery {
     ) -> Result<TemplateConnection> {
         let (services, actor) = caller(ctx)?;
         let filter = filter.map(domain::TemplateFilter::from).unwrap_or_default();
-        let page = services.templates.list(actor, &filter, &PageArgs { first, after, ..PageArgs::default() }).await?;
+        let page = services.templates.list(actor, &filter, &forward(first, after)).await?;
         Ok(TemplateConnection::new(page, Total::Templates(filter)))
     }
 }

@@ -290,6 +290,13 @@ impl Sql {
         self.push(&place)
     }
 
+    /// Appends `AND column is one of these ids`.
+    pub fn push_ids(&mut self, tx: &Tx, column: &str, ids: impl IntoIterator<Item = Uuid>) -> &mut Self {
+        let place = self.place(Arg::Text(id_list(ids)));
+        let condition = tx.in_ids(column, place);
+        self.push(" AND ").push(&condition)
+    }
+
     /// Binds a value and gives the number of its place.
     pub fn place(&mut self, value: Arg) -> usize {
         self.args.push(value);

@@ -2,7 +2,7 @@
 
 use super::db::{Arg, Sql, Tx, id_list};
 use super::generations::failure;
-use super::keyset::{SortKey, push_page};
+use super::keyset::{SortKey, group_pages, pages_of_parents};
 use crate::domain::exports::{ExportJob, ExportOptions, Skipped};
 use crate::domain::ids::{BatchId, ExportId, UserId, WorkspaceId};
 use crate::domain::paging::{KeyValue, Page, PageRequest, Position};
@@ -11,6 +11,7 @@ use crate::on;
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 use sqlx::types::Json;
+use std::collections::HashMap;
 use uuid::Uuid;
 
 const COLUMNS: &str =
@@ -120,18 +121,27 @@ pub async fn find(tx: &mut Tx, workspace: WorkspaceId, id: ExportId) -> Result<O
     Ok(load(tx, workspace, &[id]).await?.pop())
 }
 
-/// A page of a batch's exports, newest first.
+/// A page of the exports of each of several batches, newest first.
 ///
 /// # Errors
 /// As the database says.
-pub async fn list(tx: &mut Tx, workspace: WorkspaceId, batch: BatchId, request: &PageRequest) -> Result<Page<ExportJob>> {
-    let mut sql = Sql::new(format!("SELECT {COLUMNS} FROM exports WHERE workspace_id = "));
-    sql.bind(Arg::Id(workspace.0)).push(" AND batch_id = ").bind(Arg::Id(batch.0));
-    push_page(&mut sql, &[SortKey::desc("created_at"), SortKey::desc("id")], request);
-    let rows: Vec<Row> = sql.fetch_all(tx).await?;
-    let jobs = rows.into_iter().map(ExportJob::try_from).collect::<Result<Vec<_>>>()?;
-    let at = |j: &ExportJob| Position::new(ORDER, vec![KeyValue::Micros(j.created_at.timestamp_micros()), KeyValue::Id(j.id.0)]);
-    Ok(Page::from_rows(jobs.into_iter().map(|j| (at(&j), j)).map(|(at, j)| (j, at)).collect(), request))
+pub async fn load_pages(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    batches: &[BatchId],
+    request: &PageRequest,
+) -> Result<HashMap<BatchId, Page<ExportJob>>> {
+    let mut from = Sql::new(" FROM exports WHERE workspace_id = ");
+    from.bind(Arg::Id(workspace.0));
+    from.push_ids(tx, "batch_id", batches.iter().map(|id| id.0));
+    let keys = [SortKey::desc("created_at"), SortKey::desc("id")];
+    let mut found = Vec::new();
+    for row in pages_of_parents(COLUMNS, from, "batch_id", &keys, request).fetch_all::<Row>(tx).await? {
+        let job = ExportJob::try_from(row)?;
+        let at = Position::new(ORDER, vec![KeyValue::Micros(job.created_at.timestamp_micros()), KeyValue::Id(job.id.0)]);
+        found.push((job.batch, job, at));
+    }
+    Ok(group_pages(found, request))
 }
 
 /// Number of a batch's exports.

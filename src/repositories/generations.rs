@@ -1,7 +1,7 @@
 //! Rows of runs, of what they do to each project, and of attempts.
 
 use super::db::{Arg, Sql, Tx, id_list};
-use super::keyset::{SortKey, push_page};
+use super::keyset::{SortKey, group_pages, pages_of_parents, push_page};
 use crate::domain::generations::{Attempt, AttemptStatus, Run, RunCounts};
 use crate::domain::ids::{AttemptId, BatchId, ProjectId, RunId, SectionId, TemplateVersionId, UserId, WorkspaceId};
 use crate::domain::jobs::JobFailure;
@@ -182,18 +182,27 @@ pub const ORDER: &str = "runs";
 /// Name of the order of attempts.
 pub const ATTEMPT_ORDER: &str = "attempts";
 
-/// A page of a batch's runs, newest first.
+/// A page of the runs of each of several batches, newest first.
 ///
 /// # Errors
 /// As the database says.
-pub async fn list(tx: &mut Tx, workspace: WorkspaceId, batch: BatchId, request: &PageRequest) -> Result<Page<Run>> {
-    let mut sql = Sql::new(format!("SELECT {COLUMNS} FROM runs r WHERE r.workspace_id = "));
-    sql.bind(Arg::Id(workspace.0)).push(" AND r.batch_id = ").bind(Arg::Id(batch.0));
-    push_page(&mut sql, &[SortKey::desc("r.created_at"), SortKey::desc("r.id")], request);
-    let rows: Vec<Row> = sql.fetch_all(tx).await?;
-    let runs = rows.into_iter().map(Run::try_from).collect::<Result<Vec<_>>>()?;
-    let at = |r: &Run| Position::new(ORDER, vec![KeyValue::Micros(r.created_at.timestamp_micros()), KeyValue::Id(r.id.0)]);
-    Ok(Page::from_rows(runs.into_iter().map(|r| (at(&r), r)).map(|(at, r)| (r, at)).collect(), request))
+pub async fn load_pages(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    batches: &[BatchId],
+    request: &PageRequest,
+) -> Result<HashMap<BatchId, Page<Run>>> {
+    let mut from = Sql::new(" FROM runs r WHERE r.workspace_id = ");
+    from.bind(Arg::Id(workspace.0));
+    from.push_ids(tx, "r.batch_id", batches.iter().map(|id| id.0));
+    let sql = pages_of_parents(COLUMNS, from, "r.batch_id", &[SortKey::desc("r.created_at"), SortKey::desc("r.id")], request);
+    let mut found = Vec::new();
+    for row in sql.fetch_all::<Row>(tx).await? {
+        let run = Run::try_from(row)?;
+        let at = Position::new(ORDER, vec![KeyValue::Micros(run.created_at.timestamp_micros()), KeyValue::Id(run.id.0)]);
+        found.push((run.batch, run, at));
+    }
+    Ok(group_pages(found, request))
 }
 
 /// Number of a batch's runs.
@@ -473,6 +482,32 @@ fn push_attempts(sql: &mut Sql, workspace: WorkspaceId, of: AttemptsOf<'_>) {
     }
 }
 
+fn attempt_position(attempt: &Attempt) -> Position {
+    Position::new(ATTEMPT_ORDER, vec![KeyValue::Micros(attempt.started_at.timestamp_micros()), KeyValue::Id(attempt.id.0)])
+}
+
+/// A page of the attempts of each of several projects, newest first.
+///
+/// # Errors
+/// As the database says.
+pub async fn load_attempt_pages(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    projects: &[ProjectId],
+    request: &PageRequest,
+) -> Result<HashMap<ProjectId, Page<Attempt>>> {
+    let mut from = Sql::new(" FROM attempts WHERE workspace_id = ");
+    from.bind(Arg::Id(workspace.0));
+    from.push_ids(tx, "project_id", projects.iter().map(|id| id.0));
+    let keys = [SortKey::desc("started_at"), SortKey::desc("id")];
+    let mut found = Vec::new();
+    for row in pages_of_parents(ATTEMPT_COLUMNS, from, "project_id", &keys, request).fetch_all::<AttemptRow>(tx).await? {
+        let attempt = Attempt::try_from(row)?;
+        found.push((attempt.project, attempt_position(&attempt), attempt));
+    }
+    Ok(group_pages(found.into_iter().map(|(project, at, attempt)| (project, attempt, at)).collect(), request))
+}
+
 /// A page of attempts, newest first.
 ///
 /// # Errors
@@ -483,8 +518,7 @@ pub async fn list_attempts(tx: &mut Tx, workspace: WorkspaceId, of: AttemptsOf<'
     push_page(&mut sql, &[SortKey::desc("started_at"), SortKey::desc("id")], request);
     let rows: Vec<AttemptRow> = sql.fetch_all(tx).await?;
     let attempts = rows.into_iter().map(Attempt::try_from).collect::<Result<Vec<_>>>()?;
-    let at = |a: &Attempt| Position::new(ATTEMPT_ORDER, vec![KeyValue::Micros(a.started_at.timestamp_micros()), KeyValue::Id(a.id.0)]);
-    Ok(Page::from_rows(attempts.into_iter().map(|a| (at(&a), a)).map(|(at, a)| (a, at)).collect(), request))
+    Ok(Page::from_rows(attempts.into_iter().map(|a| (attempt_position(&a), a)).map(|(at, a)| (a, at)).collect(), request))
 }
 
 /// Number of attempts.

@@ -2,7 +2,7 @@
 
 use super::db::{Arg, Sql, Tx, id_list};
 use super::generations::failure;
-use super::keyset::{SortKey, push_page};
+use super::keyset::{SortKey, group_pages, pages_of_parents, push_page};
 use crate::domain::ids::{BatchId, ImportId, UserId, WorkspaceId};
 use crate::domain::imports::{ColumnMatch, DetectedFile, ImportIssue, ImportJob, IssueFilter, ReadOptions, ReadRow};
 use crate::domain::paging::{KeyValue, Page, PageRequest, Position};
@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use sqlx::types::Json;
+use std::collections::HashMap;
 use uuid::Uuid;
 
 const COLUMNS: &str =
@@ -194,18 +195,27 @@ pub async fn is_active(tx: &mut Tx, workspace: WorkspaceId, batch: BatchId) -> R
     Ok(found.is_some())
 }
 
-/// A page of a batch's imports, newest first.
+/// A page of the imports of each of several batches, newest first.
 ///
 /// # Errors
 /// As the database says.
-pub async fn list(tx: &mut Tx, workspace: WorkspaceId, batch: BatchId, request: &PageRequest) -> Result<Page<ImportJob>> {
-    let mut sql = Sql::new(format!("SELECT {COLUMNS} FROM imports WHERE workspace_id = "));
-    sql.bind(Arg::Id(workspace.0)).push(" AND batch_id = ").bind(Arg::Id(batch.0));
-    push_page(&mut sql, &[SortKey::desc("created_at"), SortKey::desc("id")], request);
-    let rows: Vec<Row> = sql.fetch_all(tx).await?;
-    let jobs = rows.into_iter().map(ImportJob::try_from).collect::<Result<Vec<_>>>()?;
-    let at = |j: &ImportJob| Position::new(ORDER, vec![KeyValue::Micros(j.created_at.timestamp_micros()), KeyValue::Id(j.id.0)]);
-    Ok(Page::from_rows(jobs.into_iter().map(|j| (at(&j), j)).map(|(at, j)| (j, at)).collect(), request))
+pub async fn load_pages(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    batches: &[BatchId],
+    request: &PageRequest,
+) -> Result<HashMap<BatchId, Page<ImportJob>>> {
+    let mut from = Sql::new(" FROM imports WHERE workspace_id = ");
+    from.bind(Arg::Id(workspace.0));
+    from.push_ids(tx, "batch_id", batches.iter().map(|id| id.0));
+    let keys = [SortKey::desc("created_at"), SortKey::desc("id")];
+    let mut found = Vec::new();
+    for row in pages_of_parents(COLUMNS, from, "batch_id", &keys, request).fetch_all::<Row>(tx).await? {
+        let job = ImportJob::try_from(row)?;
+        let at = Position::new(ORDER, vec![KeyValue::Micros(job.created_at.timestamp_micros()), KeyValue::Id(job.id.0)]);
+        found.push((job.batch, job, at));
+    }
+    Ok(group_pages(found, request))
 }
 
 /// Number of a batch's imports.

@@ -1,8 +1,10 @@
 //! Keyset conditions: turns sort keys and a page request into `WHERE` and `ORDER BY`. It must not know tables.
 
 use super::db::{Arg, Sql};
-use crate::domain::paging::{Direction, KeyValue, PageRequest, Position};
+use crate::domain::paging::{Direction, KeyValue, Page, PageRequest, Position};
 use chrono::DateTime;
+use std::collections::HashMap;
+use std::hash::Hash;
 
 /// A key of a sort: an expression that is never NULL, and its direction. The last key of a list is its id.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +56,16 @@ pub fn pages_of_parents(columns: &str, from: Sql, parent: &str, keys: &[SortKey]
     let mut sql = sql.before("SELECT * FROM (");
     sql.push(") pages WHERE place <= ").bind(Arg::Int(request.limit + 1)).push(" ORDER BY place");
     sql
+}
+
+/// Rows of [`pages_of_parents`] as a page for each parent; parents without rows are absent.
+#[must_use]
+pub fn group_pages<K: Eq + Hash, T>(rows: Vec<(K, T, Position)>, request: &PageRequest) -> HashMap<K, Page<T>> {
+    let mut grouped: HashMap<K, Vec<(T, Position)>> = HashMap::new();
+    for (parent, row, at) in rows {
+        grouped.entry(parent).or_default().push((row, at));
+    }
+    grouped.into_iter().map(|(parent, rows)| (parent, Page::from_rows(rows, request))).collect()
 }
 
 fn order(keys: &[SortKey], request: &PageRequest) -> String {

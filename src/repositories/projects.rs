@@ -479,14 +479,13 @@ pub async fn load_pages(
     let mut from = Sql::new("");
     push_filter(&mut from, tx, workspace, &filter);
     let sql = keyset::pages_of_parents(COLUMNS, from, "p.batch_id", &keys, request);
-    let rows: Vec<Row> = sql.fetch_all(tx).await?;
-    let mut found: HashMap<BatchId, Vec<(Project, Position)>> = HashMap::new();
-    for row in rows {
+    let mut found = Vec::new();
+    for row in sql.fetch_all::<Row>(tx).await? {
         let project = Project::try_from(row)?;
         let at = position(&project, order, &name);
-        found.entry(project.batch).or_default().push((project, at));
+        found.push((project.batch, project, at));
     }
-    Ok(found.into_iter().map(|(batch, rows)| (batch, Page::from_rows(rows, request))).collect())
+    Ok(keyset::group_pages(found, request))
 }
 
 /// Number of projects that match.
@@ -517,8 +516,7 @@ fn push_filter(sql: &mut Sql, tx: &Tx, workspace: WorkspaceId, filter: &ProjectF
     }
     sql.push(" WHERE p.workspace_id = ").bind(Arg::Id(workspace.0));
     if let Some(batches) = &filter.batches {
-        let place = sql.place(Arg::Text(id_list(batches.iter().map(|id| id.0))));
-        sql.push(" AND ").push(&tx.in_ids("p.batch_id", place));
+        sql.push_ids(tx, "p.batch_id", batches.iter().map(|id| id.0));
     }
     match filter.batch {
         Some(batch) => drop(sql.push(" AND p.batch_id = ").bind(Arg::Id(batch.0))),
@@ -532,8 +530,7 @@ fn push_filter(sql: &mut Sql, tx: &Tx, workspace: WorkspaceId, filter: &ProjectF
         sql.push(" AND p.import_id = ").bind(Arg::Id(import.0));
     }
     if let Some(ids) = &filter.ids {
-        let place = sql.place(Arg::Text(id_list(ids.iter().map(|id| id.0))));
-        sql.push(" AND ").push(&tx.in_ids("p.id", place));
+        sql.push_ids(tx, "p.id", ids.iter().map(|id| id.0));
     }
     if let Some(statuses) = &filter.status {
         push_words(sql, "p.status", statuses.iter().map(|status| status.as_str()));

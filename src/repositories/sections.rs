@@ -1,7 +1,7 @@
 //! Rows of sections and their revisions. Sections are narrow; texts are read only where they are asked for.
 
-use super::db::{Sql, Tx, id_list};
-use super::keyset::{SortKey, push_page};
+use super::db::{Arg, Sql, Tx, id_list};
+use super::keyset::{SortKey, group_pages, pages_of_parents};
 use crate::domain::ids::{AttemptId, ProjectId, RevisionId, SectionId, UserId, WorkspaceId};
 use crate::domain::paging::{KeyValue, Page, PageRequest, Position};
 use crate::domain::sections::{Revision, Section, SectionState};
@@ -299,18 +299,27 @@ pub async fn find_revision_by_id(tx: &mut Tx, workspace: WorkspaceId, id: Revisi
 /// Name of the order of a section's revisions.
 pub const REVISION_ORDER: &str = "revisions";
 
-/// A page of a section's revisions, newest first.
+/// A page of the revisions of each of several sections, newest first.
 ///
 /// # Errors
 /// As the database says.
-pub async fn list_revisions(tx: &mut Tx, workspace: WorkspaceId, section: SectionId, request: &PageRequest) -> Result<Page<Revision>> {
-    let mut sql = Sql::new(format!("SELECT {REVISION_COLUMNS}"));
-    push_revisions(&mut sql, workspace, section);
-    push_page(&mut sql, &[SortKey::desc("CAST(number AS bigint)")], request);
-    let rows: Vec<RevisionRow> = sql.fetch_all(tx).await?;
-    let revisions = rows.into_iter().map(Revision::try_from).collect::<Result<Vec<_>>>()?;
-    let at = |r: &Revision| Position::new(REVISION_ORDER, vec![KeyValue::Int(r.number.into())]);
-    Ok(Page::from_rows(revisions.into_iter().map(|r| (at(&r), r)).map(|(at, r)| (r, at)).collect(), request))
+pub async fn load_revision_pages(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    sections: &[SectionId],
+    request: &PageRequest,
+) -> Result<HashMap<SectionId, Page<Revision>>> {
+    let mut from = Sql::new(" FROM section_revisions WHERE workspace_id = ");
+    from.bind(Arg::Id(workspace.0));
+    from.push_ids(tx, "section_id", sections.iter().map(|id| id.0));
+    let keys = [SortKey::desc("CAST(number AS bigint)")];
+    let mut found = Vec::new();
+    for row in pages_of_parents(REVISION_COLUMNS, from, "section_id", &keys, request).fetch_all::<RevisionRow>(tx).await? {
+        let revision = Revision::try_from(row)?;
+        let at = Position::new(REVISION_ORDER, vec![KeyValue::Int(revision.number.into())]);
+        found.push((revision.section, revision, at));
+    }
+    Ok(group_pages(found, request))
 }
 
 /// Number of a section's revisions.
@@ -318,13 +327,6 @@ pub async fn list_revisions(tx: &mut Tx, workspace: WorkspaceId, section: Sectio
 /// # Errors
 /// As the database says.
 pub async fn count_revisions(tx: &mut Tx, workspace: WorkspaceId, section: SectionId) -> Result<i64> {
-    let mut sql = Sql::new("SELECT count(*)");
-    push_revisions(&mut sql, workspace, section);
-    sql.fetch_count(tx).await
-}
-
-fn push_revisions(sql: &mut Sql, workspace: WorkspaceId, section: SectionId) {
-    use super::db::Arg;
-    sql.push(" FROM section_revisions WHERE section_id = ").bind(Arg::Id(section.0));
-    sql.push(" AND workspace_id = ").bind(Arg::Id(workspace.0));
+    Ok(on!(tx, c => sqlx::query_scalar("SELECT count(*) FROM section_revisions WHERE section_id = $1 AND workspace_id = $2")
+        .bind(section.0).bind(workspace.0).fetch_one(c).await?))
 }

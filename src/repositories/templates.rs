@@ -1,7 +1,7 @@
 //! Rows of templates and their versions.
 
 use super::db::{Arg, Sql, Tx, id_list, like_text};
-use super::keyset::{SortKey, push_page};
+use super::keyset::{SortKey, group_pages, pages_of_parents, push_page};
 use crate::domain::ids::{TemplateId, TemplateVersionId, UserId, WorkspaceId};
 use crate::domain::paging::{KeyValue, Page, PageRequest, Position};
 use crate::domain::templates::{Template, TemplateFilter, TemplateSection, TemplateVersion};
@@ -10,6 +10,7 @@ use crate::on;
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 use sqlx::types::Json;
+use std::collections::HashMap;
 use uuid::Uuid;
 
 const COLUMNS: &str =
@@ -246,20 +247,24 @@ fn push_filter(sql: &mut Sql, workspace: WorkspaceId, filter: &TemplateFilter) {
     }
 }
 
-/// A page of a template's versions, newest first.
+/// A page of the versions of each of several templates, newest first.
 ///
 /// # Errors
 /// As the database says.
-pub async fn list_versions(
+pub async fn load_version_pages(
     tx: &mut Tx,
     workspace: WorkspaceId,
-    template: TemplateId,
+    templates: &[TemplateId],
     request: &PageRequest,
-) -> Result<Page<TemplateVersion>> {
-    let mut sql = Sql::new(format!("SELECT {VERSION_COLUMNS} FROM template_versions WHERE template_id = "));
-    sql.bind(Arg::Id(template.0)).push(" AND workspace_id = ").bind(Arg::Id(workspace.0));
-    push_page(&mut sql, &[SortKey::desc("CAST(number AS bigint)")], request);
-    let rows: Vec<VersionRow> = sql.fetch_all(tx).await?;
-    let at = |v: &TemplateVersion| Position::new(VERSION_ORDER, vec![KeyValue::Int(v.number.into())]);
-    Ok(Page::from_rows(rows.into_iter().map(TemplateVersion::from).map(|v| (at(&v), v)).map(|(at, v)| (v, at)).collect(), request))
+) -> Result<HashMap<TemplateId, Page<TemplateVersion>>> {
+    let mut from = Sql::new(" FROM template_versions WHERE workspace_id = ");
+    from.bind(Arg::Id(workspace.0));
+    from.push_ids(tx, "template_id", templates.iter().map(|id| id.0));
+    let keys = [SortKey::desc("CAST(number AS bigint)")];
+    let rows: Vec<VersionRow> = pages_of_parents(VERSION_COLUMNS, from, "template_id", &keys, request).fetch_all(tx).await?;
+    let placed = rows.into_iter().map(TemplateVersion::from).map(|version| {
+        let at = Position::new(VERSION_ORDER, vec![KeyValue::Int(version.number.into())]);
+        (version.template, version, at)
+    });
+    Ok(group_pages(placed.collect(), request))
 }

@@ -3,6 +3,7 @@
 use super::checks::{Idempotency, wrong_state};
 use super::core::{Core, Unit};
 use super::narratives::{nothing_to_do, select_aif_in};
+use super::page_for_each;
 use crate::adapters::events::{Bell, Topic};
 use crate::domain::actor::Actor;
 use crate::domain::batches::Batch;
@@ -292,13 +293,14 @@ impl Exports {
         exports::find(&mut self.core.db.read().await?, actor.workspace, id).await
     }
 
-    /// A page of a batch's exports, newest first.
+    /// A page of the exports of each of several batches, newest first, in one statement whatever their number.
     ///
     /// # Errors
     /// `VALIDATION_FAILED` for wrong paging arguments.
-    pub async fn list(&self, actor: &Actor, batch: BatchId, page: &PageArgs) -> Result<Page<ExportJob>> {
+    pub async fn load_pages(&self, actor: &Actor, batches: &[BatchId], page: &PageArgs) -> Result<HashMap<BatchId, Page<ExportJob>>> {
         let request = page.check(exports::ORDER)?;
-        exports::list(&mut self.core.db.read().await?, actor.workspace, batch, &request).await
+        let pages = exports::load_pages(&mut self.core.db.read().await?, actor.workspace, batches, &request).await?;
+        Ok(page_for_each(batches, pages, &request))
     }
 
     /// Number of a batch's exports.

@@ -4,6 +4,7 @@
 use super::batches::lock_live;
 use super::checks::{Idempotency, Problems, wrong_state};
 use super::core::{Core, Unit};
+use super::page_for_each;
 use super::projects::{AddError, add_in, draft_rules};
 use crate::adapters::events::{Bell, Topic};
 use crate::adapters::storage;
@@ -382,13 +383,14 @@ impl Imports {
         Ok(found.into_iter().map(|import| (import.id, import)).collect())
     }
 
-    /// A page of a batch's imports, newest first.
+    /// A page of the imports of each of several batches, newest first, in one statement whatever their number.
     ///
     /// # Errors
     /// `VALIDATION_FAILED` for wrong paging arguments.
-    pub async fn list(&self, actor: &Actor, batch: BatchId, page: &PageArgs) -> Result<Page<ImportJob>> {
+    pub async fn load_pages(&self, actor: &Actor, batches: &[BatchId], page: &PageArgs) -> Result<HashMap<BatchId, Page<ImportJob>>> {
         let request = page.check(imports::ORDER)?;
-        imports::list(&mut self.core.db.read().await?, actor.workspace, batch, &request).await
+        let pages = imports::load_pages(&mut self.core.db.read().await?, actor.workspace, batches, &request).await?;
+        Ok(page_for_each(batches, pages, &request))
     }
 
     /// Number of a batch's imports.

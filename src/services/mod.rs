@@ -16,7 +16,10 @@ pub mod sections;
 pub mod templates;
 pub mod upkeep;
 
+use crate::domain::paging::{Page, PageRequest};
 use crate::error::{Error, Problem, Result};
+use std::collections::HashMap;
+use std::hash::Hash;
 
 /// Every use case of the product. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -68,6 +71,12 @@ impl Services {
             batches,
         }
     }
+}
+
+/// The page of each parent; an empty one for those that have none.
+fn page_for_each<K: Copy + Eq + Hash, T>(parents: &[K], mut pages: HashMap<K, Page<T>>, request: &PageRequest) -> HashMap<K, Page<T>> {
+    let mut page = |parent| pages.remove(&parent).unwrap_or_else(|| Page::from_rows(Vec::new(), request));
+    parents.iter().map(|parent| (*parent, page(*parent))).collect()
 }
 
 /// What became of each of several objects.

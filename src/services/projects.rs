@@ -3,7 +3,7 @@
 use super::batches::lock_live;
 use super::checks::{Idempotency, id_count, revision, wrong_state};
 use super::core::{Core, Unit};
-use super::{BulkOutcome, sections};
+use super::{BulkOutcome, page_for_each, sections};
 use crate::domain::actor::Actor;
 use crate::domain::batches::Batch;
 use crate::domain::events::{BatchEvent, MAX_EVENT_IDS};
@@ -295,9 +295,8 @@ impl Projects {
     ) -> Result<HashMap<BatchId, Page<Project>>> {
         let order = if order.is_empty() { DEFAULT_ORDER } else { order };
         let request = page.check(&projects::order_name(order))?;
-        let mut pages = projects::load_pages(&mut self.core.db.read().await?, actor.workspace, batches, filter, order, &request).await?;
-        let empty = || Page::from_rows(Vec::new(), &request);
-        Ok(batches.iter().map(|batch| (*batch, pages.remove(batch).unwrap_or_else(empty))).collect())
+        let pages = projects::load_pages(&mut self.core.db.read().await?, actor.workspace, batches, filter, order, &request).await?;
+        Ok(page_for_each(batches, pages, &request))
     }
 
     /// Number of projects that match.

@@ -3,7 +3,7 @@
 use super::checks::{id_count, revision, wrong_state};
 use super::core::{Core, Unit};
 use super::projects::{lock_project, refuse_closed};
-use super::{BulkOutcome, narratives};
+use super::{BulkOutcome, narratives, page_for_each};
 use crate::domain::actor::Actor;
 use crate::domain::events::BatchEvent;
 use crate::domain::ids::{ProjectId, RevisionId, SectionId};
@@ -249,13 +249,19 @@ impl Sections {
         sections::load_texts(&mut self.core.db.read().await?, actor.workspace, ids).await
     }
 
-    /// A page of a section's revisions, newest first.
+    /// A page of the revisions of each of several sections, newest first, in one statement whatever their number.
     ///
     /// # Errors
     /// `VALIDATION_FAILED` for wrong paging arguments.
-    pub async fn list_revisions(&self, actor: &Actor, section: SectionId, page: &PageArgs) -> Result<Page<Revision>> {
+    pub async fn load_revision_pages(
+        &self,
+        actor: &Actor,
+        ids: &[SectionId],
+        page: &PageArgs,
+    ) -> Result<HashMap<SectionId, Page<Revision>>> {
         let request = page.check(sections::REVISION_ORDER)?;
-        sections::list_revisions(&mut self.core.db.read().await?, actor.workspace, section, &request).await
+        let pages = sections::load_revision_pages(&mut self.core.db.read().await?, actor.workspace, ids, &request).await?;
+        Ok(page_for_each(ids, pages, &request))
     }
 
     /// Number of a section's revisions.

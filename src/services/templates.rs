@@ -2,6 +2,7 @@
 
 use super::checks::{Idempotency, Problems, wrong_state};
 use super::core::Core;
+use super::page_for_each;
 use crate::domain::actor::Actor;
 use crate::domain::ids::{TemplateId, TemplateVersionId};
 use crate::domain::paging::{Page, PageArgs};
@@ -256,12 +257,18 @@ impl Templates {
         templates::count(&mut self.core.db.read().await?, actor.workspace, filter).await
     }
 
-    /// A page of a template's versions, newest first.
+    /// A page of the versions of each of several templates, newest first, in one statement whatever their number.
     ///
     /// # Errors
     /// `VALIDATION_FAILED` for wrong paging arguments.
-    pub async fn list_versions(&self, actor: &Actor, template: TemplateId, page: &PageArgs) -> Result<Page<TemplateVersion>> {
+    pub async fn load_version_pages(
+        &self,
+        actor: &Actor,
+        ids: &[TemplateId],
+        page: &PageArgs,
+    ) -> Result<HashMap<TemplateId, Page<TemplateVersion>>> {
         let request = page.check(templates::VERSION_ORDER)?;
-        templates::list_versions(&mut self.core.db.read().await?, actor.workspace, template, &request).await
+        let pages = templates::load_version_pages(&mut self.core.db.read().await?, actor.workspace, ids, &request).await?;
+        Ok(page_for_each(ids, pages, &request))
     }
 }

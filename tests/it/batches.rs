@@ -4,8 +4,7 @@ use crate::on_both;
 use crate::support::{accepted, refused};
 use serde_json::json;
 
-const CREATE: &str =
-    "mutation($input: CreateBatchInput!) { createBatch(input: $input) { batch { id name revision activity lifecycle } userErrors { code message field } } }";
+const CREATE: &str = "mutation($input: CreateBatchInput!) { createBatch(input: $input) { batch { id name revision activity lifecycle } userErrors { code message field } } }";
 const RENAME: &str = "mutation($id: ID!, $name: String!, $revision: Int) { renameBatch(id: $id, name: $name, expectedRevision: $revision) \
     { batch { name revision } userErrors { code message field } } }";
 

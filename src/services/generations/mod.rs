@@ -7,6 +7,7 @@ mod start;
 
 use super::checks::wrong_state;
 use super::core::{Core, Unit};
+use super::page_for_each;
 use crate::adapters::events::{Bell, Topic};
 use crate::domain::actor::Actor;
 use crate::domain::events::BatchEvent;
@@ -93,13 +94,14 @@ impl Generations {
         generations::load_active(&mut self.core.db.read().await?, actor.workspace, batches).await
     }
 
-    /// A page of a batch's runs, newest first.
+    /// A page of the runs of each of several batches, newest first, in one statement whatever their number.
     ///
     /// # Errors
     /// `VALIDATION_FAILED` for wrong paging arguments.
-    pub async fn list(&self, actor: &Actor, batch: BatchId, page: &PageArgs) -> Result<Page<Run>> {
+    pub async fn load_pages(&self, actor: &Actor, batches: &[BatchId], page: &PageArgs) -> Result<HashMap<BatchId, Page<Run>>> {
         let request = page.check(generations::ORDER)?;
-        generations::list(&mut self.core.db.read().await?, actor.workspace, batch, &request).await
+        let pages = generations::load_pages(&mut self.core.db.read().await?, actor.workspace, batches, &request).await?;
+        Ok(page_for_each(batches, pages, &request))
     }
 
     /// Number of a batch's runs.
@@ -119,12 +121,19 @@ impl Generations {
         Ok(found.into_iter().map(|attempt| (attempt.id, attempt)).collect())
     }
 
-    /// A page of a project's attempts, newest first.
+    /// A page of the attempts of each of several projects, newest first, in one statement whatever their number.
     ///
     /// # Errors
     /// `VALIDATION_FAILED` for wrong paging arguments.
-    pub async fn list_attempts_of_project(&self, actor: &Actor, project: ProjectId, page: &PageArgs) -> Result<Page<Attempt>> {
-        self.list_attempts(actor, AttemptsOf::Project(project), page).await
+    pub async fn load_attempt_pages(
+        &self,
+        actor: &Actor,
+        projects: &[ProjectId],
+        page: &PageArgs,
+    ) -> Result<HashMap<ProjectId, Page<Attempt>>> {
+        let request = page.check(generations::ATTEMPT_ORDER)?;
+        let pages = generations::load_attempt_pages(&mut self.core.db.read().await?, actor.workspace, projects, &request).await?;
+        Ok(page_for_each(projects, pages, &request))
     }
 
     /// A page of a run's attempts, newest first, with these outcomes if given.

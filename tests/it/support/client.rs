@@ -85,7 +85,8 @@ impl Client {
 
     /// Imports rows and waits for the end; gives the ids of the batch's projects, oldest first.
     pub async fn import(&self, batch: &str, rows: Value) -> Vec<String> {
-        let query = "mutation($input: ImportProjectsInput!) { importProjects(input: $input) { import { id } userErrors { code message field } } }";
+        let query =
+            "mutation($input: ImportProjectsInput!) { importProjects(input: $input) { import { id } userErrors { code message field } } }";
         let data = self.run(query, json!({ "input": { "batchId": batch, "source": { "rows": rows } } })).await;
         let import = accepted(&data, "importProjects")["import"]["id"].as_str().expect("an id").to_owned();
         let ended = self.follow_import(&import).await;
@@ -137,7 +138,8 @@ impl Client {
 
     /// Waits until a run has ended; gives its final status.
     pub async fn follow_run(&self, batch: &str, run: &str) -> String {
-        let query = "subscription($id: ID!) { batchProgress(batchId: $id) { __typename ... on RunStatusChanged { runStatus run { id } } } }";
+        let query =
+            "subscription($id: ID!) { batchProgress(batchId: $id) { __typename ... on RunStatusChanged { runStatus run { id } } } }";
         let mut socket = self.socket().await;
         let mut events = socket.subscribe(query, json!({ "id": batch })).await;
         // the snapshot: what happens from now on is heard, what happened before is asked for

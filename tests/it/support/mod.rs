@@ -1,15 +1,19 @@
 //! What tests stand on: a running application on a database of its own, and clients that speak its public API.
 
+pub mod calls;
 pub mod client;
 pub mod drafter;
+pub mod runs;
 pub mod socket;
 
-pub use client::Client;
 use claimwright::app::{App, Roles, Surroundings};
 use claimwright::config::Config;
+pub use client::Client;
+use drafter::HeldDrafter;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a test waits for what must happen.
@@ -52,6 +56,34 @@ macro_rules! on_both {
     };
 }
 
+/// As `on_both!` for tests that start the application themselves: `on_each! { async fn a_sentence(database: Database) { … } }`.
+#[macro_export]
+macro_rules! on_each {
+    ($($(#[$meta:meta])* async fn $name:ident($database:ident: Database) $body:block)*) => {
+        $(
+            mod $name {
+                use super::*;
+
+                async fn behaviour($database: $crate::support::Database) $body
+
+                #[tokio::test]
+                $(#[$meta])*
+                async fn sqlite() {
+                    behaviour($crate::support::Database::Sqlite).await;
+                }
+
+                #[tokio::test]
+                $(#[$meta])*
+                async fn postgres() {
+                    if $crate::support::has_postgres() {
+                        behaviour($crate::support::Database::Postgres).await;
+                    }
+                }
+            }
+        )*
+    };
+}
+
 /// True if there is a `PostgreSQL` server to test on; `tests/with-postgres` says so loudly if not.
 pub fn has_postgres() -> bool {
     std::env::var_os("TEST_DATABASE_URL").is_some()
@@ -81,11 +113,24 @@ impl TestApp {
         Self { app, config, folder, database }
     }
 
+    /// Starts everything with a provider that lets so many calls through until the test allows more.
+    pub async fn start_held(database: Database, permits: usize) -> (Self, Arc<HeldDrafter>) {
+        let drafter = HeldDrafter::new(permits);
+        let provider = Arc::clone(&drafter);
+        let app = Self::start_with(database, |surroundings| surroundings.drafters = vec![provider]).await;
+        (app, drafter)
+    }
+
     /// Stops and starts again on the same data, as after a deployment.
     pub async fn restart(self) -> Self {
+        self.restart_as(Roles::All).await
+    }
+
+    /// Stops and starts again on the same data, to do only this.
+    pub async fn restart_as(self, roles: Roles) -> Self {
         let Self { app, config, folder, database } = self;
         app.stop().await.expect("the application stops");
-        let app = App::start(&config, Roles::All).await.expect("the application starts again");
+        let app = App::start(&config, roles).await.expect("the application starts again");
         Self { app, config, folder, database }
     }
 
@@ -139,10 +184,27 @@ impl TestApp {
     pub async fn stop(self) {
         self.app.stop().await.expect("the application stops");
         if let Some(name) = self.database {
-            let mut admin = admin().await;
-            sqlx::query(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).execute(&mut admin).await.expect("dropped");
+            drop_database(&name).await;
         }
     }
+}
+
+/// Makes an empty database on the server of `TEST_DATABASE_URL`; gives its name.
+pub async fn create_database() -> String {
+    let name = format!("test_{}", uuid::Uuid::now_v7().simple());
+    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin().await).await.expect("a database");
+    name
+}
+
+/// Removes a database, whoever is still connected.
+pub async fn drop_database(name: &str) {
+    let mut admin = admin().await;
+    sqlx::query(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).execute(&mut admin).await.expect("dropped");
+}
+
+/// The folder of the repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Settings of a test's own application; for `PostgreSQL` with a new database, whose name comes back too.
@@ -155,8 +217,7 @@ pub async fn configure(folder: &Path, database: Database, more: &[(&str, &str)])
     ];
     let mut name = None;
     if database == Database::Postgres {
-        let database = format!("test_{}", uuid::Uuid::now_v7().simple());
-        sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {database}"))).execute(&mut admin().await).await.expect("a database");
+        let database = create_database().await;
         variables.push(("DATABASE_URL".into(), server_url(&database)));
         name = Some(database);
     }
@@ -165,7 +226,8 @@ pub async fn configure(folder: &Path, database: Database, more: &[(&str, &str)])
     (Config::from_env(lookup).expect("settings"), name)
 }
 
-fn server_url(database: &str) -> String {
+/// The URL of a database on the server of `TEST_DATABASE_URL`.
+pub fn server_url(database: &str) -> String {
     let url = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL");
     let (server, _) = url.rsplit_once('/').expect("a URL with a database");
     format!("{server}/{database}")
