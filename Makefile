@@ -15,8 +15,8 @@ run: playground-if-possible ## Build, start, and the first time do the whole job
 	$(CARGO) build --profile quick
 	$(QUICK) serve --first-run samples/projects.csv
 
-test: playground-if-possible ## Run all tests
-	$(CARGO) test --workspace
+test: playground-if-possible ## Run all tests, with a PostgreSQL and a browser of their own
+	tests/with-services $(CARGO) test --workspace
 
 lint: ## Check format, lints and, where cargo-deny is installed, licences and sources
 	$(CARGO) fmt --all --check

@@ -84,7 +84,7 @@ macro_rules! on_each {
     };
 }
 
-/// True if there is a `PostgreSQL` server to test on; `tests/with-postgres` says so loudly if not.
+/// True if there is a `PostgreSQL` server to test on; `tests/with-services` says so loudly if not.
 pub fn has_postgres() -> bool {
     std::env::var_os("TEST_DATABASE_URL").is_some()
 }
