@@ -154,6 +154,11 @@ pub fn key_from_name(name: &str) -> String {
     if key.is_empty() { "template".into() } else { key.trim_end_matches('-').into() }
 }
 
+/// Control characters that no text needs; a database may refuse them.
+fn is_unwanted_control(c: char) -> bool {
+    c.is_control() && !matches!(c, '\n' | '\r' | '\t')
+}
+
 /// Problems of a template's sections; `at` is the path of the list in the input, such as `input.sections`.
 #[must_use]
 pub fn section_problems(sections: &[TemplateSection], at: &str) -> Vec<Problem> {
@@ -186,6 +191,13 @@ pub fn section_problems(sections: &[TemplateSection], at: &str) -> Vec<Problem> 
         }
         if section.guidance.chars().count() > MAX_GUIDANCE_CHARS {
             say(TooLong, "guidance", format!("Guidance has at most {MAX_GUIDANCE_CHARS} characters."));
+        }
+        if section.aif_question.as_deref().is_some_and(|question| question.chars().count() > MAX_GUIDANCE_CHARS) {
+            say(TooLong, "aifQuestion", format!("A question has at most {MAX_GUIDANCE_CHARS} characters."));
+        }
+        let texts = [("title", Some(&section.title)), ("guidance", Some(&section.guidance)), ("aifQuestion", section.aif_question.as_ref())];
+        for (field, _) in texts.into_iter().filter(|(_, text)| text.is_some_and(|text| text.chars().any(is_unwanted_control))) {
+            say(Invalid, field, format!("`{field}` has control characters; remove them."));
         }
         for fact in &section.source_facts {
             if !FACT_NAMES.contains(&fact.as_str()) {

@@ -332,8 +332,13 @@ impl GenerationsMutation {
         #[graphql(desc = "What to do.")] input: StartGenerationInput,
     ) -> Result<GenerationPayload> {
         let (services, actor) = caller(ctx)?;
+        let batch = BatchId::from_global(&input.generation.batch_id);
         let started = services.generations.start(actor, input.generation.into(), input.idempotency_key).await;
         let (run, user_errors) = settle(started)?;
+        let run = match run {
+            Some(run) => Some(run),
+            None => services.generations.load_active(actor, &[batch]).await?.remove(&batch),
+        };
         Ok(GenerationPayload { run: run.map(GenerationRun::from), user_errors })
     }
 

@@ -3,9 +3,10 @@
 use super::batches::Batch;
 use super::connections::{Total, connection};
 use super::context::{caller, forward, load_required, moment};
+use super::facts::{ProjectCosts, ProjectFacts};
 use super::jobs::{JobFailure, JobStatus, UserError, settle};
 use super::people::{User, user};
-use super::projects::{ProjectConnection, ProjectCosts, ProjectFacts, ProjectRowInput};
+use super::projects::{ProjectConnection, ProjectRowInput};
 use super::quality::IssueSeverity;
 use super::scalars::DateTime;
 use crate::domain::ids::BatchId;

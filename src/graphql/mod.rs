@@ -6,6 +6,7 @@ pub mod batches;
 pub mod connections;
 pub mod context;
 pub mod exports;
+pub mod facts;
 pub mod generations;
 pub mod imports;
 pub mod info;

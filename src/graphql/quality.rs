@@ -1,7 +1,7 @@
 //! Quality reports, and the check of a text that is not stored.
 
 use super::context::caller;
-use super::projects::{ProjectCostsInput, ProjectFactsInput};
+use super::facts::{ProjectCostsInput, ProjectFactsInput};
 use super::scalars::DateTime;
 use crate::domain::ids::TemplateId;
 use crate::domain::projects::Costs;

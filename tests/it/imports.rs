@@ -6,7 +6,8 @@ use crate::support::{Client, rows};
 use serde_json::{Value, json};
 
 const SAMPLE: &[u8] = include_bytes!("../../samples/projects.csv");
-const HEADER: &str = "external_ref,project_name,field_of_science,start_date,baseline,advance_sought,uncertainties,work_undertaken,staff_costs";
+const HEADER: &str =
+    "external_ref,project_name,field_of_science,start_date,baseline,advance_sought,uncertainties,work_undertaken,staff_costs";
 const DETAILS: &str = "query($id: ID!, $severity: [IssueSeverity!], $code: [ImportIssueCode!]) { node(id: $id) { ... on ImportJob { dryRun fileName \
     rejectedRowsUrl detected { format encoding delimiter headerRow bytes } columns { heading target viaAlias } \
     projects { totalCount nodes { externalRef importRow } } issues(severity: $severity, code: $code) { totalCount nodes { code severity row sheetRow column value } } \

@@ -4,7 +4,7 @@ use super::{EDIT, list};
 use crate::on_each;
 use crate::support::TestApp;
 use crate::support::refused;
-use crate::support::runs::counts;
+use crate::support::runs::{counts, dense_sequences, is_end_of};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 
@@ -12,10 +12,6 @@ use std::sync::atomic::Ordering;
 const WORKERS: usize = 4;
 const DELETE: &str =
     "mutation($ids: [ID!]!) { deleteProjects(ids: $ids) { done failed { id error { code message } } userErrors { code message } } }";
-
-fn is_end_of(run: &str) -> impl Fn(&Value) -> bool {
-    move |event| event["run"]["id"] == run && matches!(event["runStatus"].as_str(), Some("SUCCEEDED" | "PARTIAL" | "FAILED" | "CANCELLED"))
-}
 
 on_each! {
     async fn a_run_that_only_waits_is_cancelled_at_once(database: Database) {
@@ -71,15 +67,8 @@ on_each! {
             let sections = adviser.narrative(project).await["sections"].clone();
             assert!(list(&sections).iter().all(|section| section["state"] == "EMPTY" && section["revision"] == 0), "{sections}");
         }
-        let mut heard = Vec::new();
-        let is_end = is_end_of(&run);
-        let collected = std::sync::Mutex::new(&mut heard);
-        adviser.wait_for(&batch, &before, |event| {
-            if let Some(status) = event["runStatus"].as_str() {
-                collected.lock().expect("unpoisoned").push(status.to_owned());
-            }
-            is_end(event)
-        }).await;
+        let events = adviser.events_until(&batch, &before, is_end_of(&run)).await;
+        let heard: Vec<_> = events.iter().filter_map(|event| event["runStatus"].as_str()).collect();
         assert_eq!(heard, ["QUEUED", "RUNNING", "CANCELLING", "CANCELLED"]);
 
         drafter.permits.add_permits(21);
@@ -193,16 +182,8 @@ on_each! {
             assert!(list(&adviser.narrative(project).await["sections"]).iter().all(|section| section["revision"] == 1));
         }
         // the stream before and after the restart is one
-        let mut last = None;
-        let sequences = std::sync::Mutex::new(Vec::new());
-        adviser.wait_for(&batch, &before, |event| {
-            sequences.lock().expect("unpoisoned").push(event["sequence"].as_i64().expect("a sequence"));
-            is_end_of(&run)(event)
-        }).await;
-        for sequence in sequences.into_inner().expect("unpoisoned") {
-            assert!(last.is_none_or(|last: i64| sequence == last + 1), "{last:?} then {sequence}");
-            last = Some(sequence);
-        }
+        let events = adviser.events_until(&batch, &before, is_end_of(&run)).await;
+        dense_sequences(&events);
         app.stop().await;
     }
 }

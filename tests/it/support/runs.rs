@@ -1,6 +1,7 @@
 //! Steps of generation and of watching it that several files of tests need.
 
 use super::client::{Client, START};
+use super::socket::Events;
 use super::{accepted, refused};
 use serde_json::{Value, json};
 
@@ -93,17 +94,16 @@ impl Client {
         accepted(&self.run(query, json!({ "id": batch, "name": name })).await, "renameBatch");
     }
 
-    /// Waits for the first event after a cursor that is wanted; gives it.
-    pub async fn wait_for(&self, batch: &str, after: &Value, wanted: impl Fn(&Value) -> bool) -> Value {
+    /// The events after a cursor, up to the first that is wanted.
+    pub async fn events_until(&self, batch: &str, after: &Value, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut socket = self.socket().await;
         let mut events = socket.subscribe(EVENTS, json!({ "id": batch, "after": after })).await;
-        while let Some(event) = events.next().await {
-            let event = &event["batchProgress"];
-            if wanted(event) {
-                return event.clone();
-            }
-        }
-        panic!("the stream ended without it");
+        events_until(&mut events, wanted).await
+    }
+
+    /// Waits for the first event after a cursor that is wanted; gives it.
+    pub async fn wait_for(&self, batch: &str, after: &Value, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.events_until(batch, after, wanted).await.pop().expect("an event")
     }
 
     /// Creates a template with sections of these keys; gives its id.
@@ -121,6 +121,32 @@ impl Client {
         let projects = self.import(&batch, super::rows(count)).await;
         (batch, projects)
     }
+}
+
+/// The next events of a stream, up to the first that is wanted.
+pub async fn events_until(events: &mut Events<'_>, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+    let mut all = Vec::new();
+    while let Some(event) = events.next().await {
+        let event = event["batchProgress"].clone();
+        let is_last = wanted(&event);
+        all.push(event);
+        if is_last {
+            return all;
+        }
+    }
+    panic!("the stream ended without it: {all:?}");
+}
+
+/// True for the event of a run's end.
+pub fn is_end_of(run: &str) -> impl Fn(&Value) -> bool {
+    move |event| event["run"]["id"] == run && matches!(event["runStatus"].as_str(), Some("SUCCEEDED" | "PARTIAL" | "FAILED" | "CANCELLED"))
+}
+
+/// Sequences of events; they must be dense.
+pub fn dense_sequences(events: &[Value]) -> Vec<i64> {
+    let sequences: Vec<i64> = events.iter().map(|event| event["sequence"].as_i64().expect("a sequence")).collect();
+    assert!(sequences.windows(2).all(|pair| pair[1] == pair[0] + 1), "a gap or a repetition: {sequences:?}");
+    sequences
 }
 
 /// Sections of a template, by key.
