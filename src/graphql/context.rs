@@ -1,6 +1,7 @@
 //! What a resolver has at hand: the caller and the services, and the loaders, which are made anew for every operation
 //! with the actor inside and ask the services' batch methods, so that no loader can pass by a rule.
 
+use super::loads::Loads;
 use super::scalars;
 use crate::domain::actor::Actor;
 use crate::domain::batches::{Batch, BatchSummary};
@@ -17,21 +18,21 @@ use crate::domain::templates::{Template, TemplateVersion};
 use crate::error::{Error, Fault, FaultCode, Result};
 use crate::services::Services;
 use async_graphql::dataloader::{DataLoader, Loader};
-use async_graphql::runtime::{TokioSpawner, TokioTimer};
 use async_graphql::{Context, Data};
 use chrono::Utc;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// What belongs to one operation: put into its request data.
+/// What belongs to one operation: put into its request data. Its loads run only while [`Loads::drive`] runs the operation.
 #[must_use]
-pub fn session(services: &Services, actor: Option<Actor>, request_id: String) -> Data {
+pub fn session(services: &Services, actor: Option<Actor>, request_id: String, loads: &Loads) -> Data {
     let mut data = Data::default();
     data.insert(RequestId(request_id));
     if let Some(actor) = actor {
         let reader = Reader { services: services.clone(), actor: actor.clone() };
-        data.insert(DataLoader::new(reader, TokioSpawner::current(), TokioTimer::default()));
+        // no limit of keys: the complexity of the operation is one
+        data.insert(DataLoader::new(reader, loads.clone(), loads.clone()).max_batch_size(usize::MAX));
         data.insert(actor);
     }
     data

@@ -11,6 +11,7 @@ pub mod generations;
 pub mod imports;
 pub mod info;
 pub mod jobs;
+pub mod loads;
 pub mod nodes;
 pub mod people;
 pub mod progress;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::{Error, FaultCode},
-    graphql::context,
+    graphql::{context, loads::Loads},
 };
 use async_graphql::parser::types::OperationType;
 use axum::{
@@ -87,9 +87,10 @@ async fn answer(front: &Front, request: Request, reply: &Reply) -> Result<Respon
         return Err(Error::fault(FaultCode::Unauthenticated, "Send a token: Authorization: Bearer <token>.").into());
     }
     let mut request = prepared.request;
-    request.data = context::session(&front.state.services, actor, reply.request.as_str().to_owned());
+    let loads = Loads::default();
+    request.data = context::session(&front.state.services, actor, reply.request.as_str().to_owned(), &loads);
     // A panic in a resolver and one that never ends are answered too.
-    let execution = AssertUnwindSafe(front.state.schema.execute(request)).catch_unwind();
+    let execution = AssertUnwindSafe(loads.drive(front.state.schema.execute(request))).catch_unwind();
     match tokio::time::timeout(settings.request_timeout, execution).await {
         Ok(Ok(response)) => Ok(reply.result(response)),
         Ok(Err(_)) => Err(respond::internal("a resolver panicked").into()),

@@ -119,13 +119,14 @@ pub fn finish(mut response: async_graphql::Response, request: &RequestId) -> Out
     }
 }
 
-/// The errors of a refused subscription: a path does not make them an event.
+/// The errors of a refused subscription in JSON: they keep their path, which does not make them an event.
 pub fn finish_refused(mut response: async_graphql::Response, request: &RequestId) -> String {
-    response.errors.iter_mut().for_each(|error| error.path.clear());
-    match finish(response, request) {
-        Outcome::Errors(errors) => errors,
-        Outcome::Result(_) => list(&[PublicError::of(&internal("a refusal without errors"), request)]),
+    if response.errors.is_empty() {
+        return list(&[PublicError::of(&internal("a refusal without errors"), request)]);
     }
+    response.errors.truncate(MAX_REQUEST_ERRORS);
+    response.errors.iter_mut().for_each(|error| publish(error, request));
+    serde_json::to_string(&response.errors).unwrap_or_else(|error| list(&[PublicError::of(&Error::internal(error), request)]))
 }
 
 /// A list of errors in JSON.

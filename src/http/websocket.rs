@@ -16,7 +16,7 @@ use super::{
 use crate::{
     domain::actor::Actor,
     error::{Error, FaultCode},
-    graphql::context,
+    graphql::{context, loads::Loads},
 };
 use async_graphql::parser::types::OperationType;
 use axum::{
@@ -300,11 +300,12 @@ impl Session {
         self.serial += 1;
         let serial = self.serial;
         let request_id = self.id.operation(serial);
-        prepared.request.data = context::session(&self.front.state.services, Some(actor), request_id.as_str().to_owned());
+        let loads = Loads::default();
+        prepared.request.data = context::session(&self.front.state.services, Some(actor), request_id.as_str().to_owned(), &loads);
         let (front, queue, name) = (self.front.clone(), self.queue.clone(), id.clone());
         let task = tokio::spawn(async move {
             let sender = OperationOutput { id: name, serial, queue };
-            let work = AssertUnwindSafe(execute(&front, prepared, &sender, &request_id)).catch_unwind().await;
+            let work = AssertUnwindSafe(loads.drive(execute(&front, prepared, &sender, &request_id))).catch_unwind().await;
             let last = work.unwrap_or_else(|_| {
                 let error = PublicError::of(&respond::internal("an operation of a socket panicked"), &request_id);
                 protocol::error(&sender.id, &respond::list(&[error]))

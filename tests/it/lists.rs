@@ -120,7 +120,7 @@ on_both! {
         // later entries break ties, in directions of their own
         let arguments = json!({ "orderBy": [{ "field": "NOTIFICATION_DUE" }, { "field": "NAME", "direction": "DESC" }] });
         let list = whole(&adviser, BATCHES, &arguments).await;
-        assert_eq!(texts(&list["nodes"], "name"), ["gamma", "Delta", "beta", "epsilon", "Alpha"].map(|name| if name == "Delta" { "Delta" } else { name }));
+        assert_eq!(texts(&list["nodes"], "name"), ["gamma", "Delta", "beta", "epsilon", "Alpha"]);
         let ids = texts(&list["nodes"], "id");
         assert_eq!(forward(&adviser, BATCHES, &arguments, 1).await, ids);
         assert_eq!(backward(&adviser, BATCHES, &arguments, 3).await, ids);

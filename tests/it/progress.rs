@@ -81,10 +81,11 @@ on_both! {
             told.extend(events);
         }
         dense_sequences(&told);
-        adviser.rename(&batch, "Acme after two runs").await;
+        adviser.renamed(&batch, "Acme after two runs").await;
         let changed = stream.next().await.expect("still open")["batchProgress"].clone();
         assert_eq!((&changed["__typename"], &changed["batch"]["name"]), (&json!("BatchChanged"), &json!("Acme after two runs")));
         assert_eq!(changed["cursor"], adviser.batch_now(&batch).await["eventCursor"]);
+        drop(socket);
         app.stop().await;
     }
 
@@ -107,9 +108,10 @@ on_both! {
         let mut socket = adviser.socket().await;
         let last = told.last().expect("events")["cursor"].clone();
         let mut stream = socket.subscribe(EVENTS, json!({ "id": batch, "after": last })).await;
-        adviser.rename(&batch, "Acme again").await;
+        adviser.renamed(&batch, "Acme again").await;
         let next = stream.next().await.expect("an event")["batchProgress"].clone();
         assert_eq!((&next["__typename"], next["sequence"].as_i64()), (&json!("BatchChanged"), told.last().expect("events")["sequence"].as_i64().map(|n| n + 1)));
+        drop(socket);
         app.stop().await;
     }
 
@@ -140,6 +142,7 @@ on_both! {
         let run = adviser.start(&batch).await;
         let (a, b) = tokio::join!(events_until(&mut first, is_end_of(&run)), events_until(&mut second, is_end_of(&run)));
         assert_eq!(places(&a), places(&b));
+        drop((one, two));
         app.stop().await;
     }
 

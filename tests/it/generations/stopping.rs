@@ -1,6 +1,6 @@
 //! Runs that are cancelled, lose projects, share the workers or outlive a restart.
 
-use super::{EDIT, list};
+use super::{APPROVE, EDIT, list};
 use crate::on_each;
 use crate::support::TestApp;
 use crate::support::refused;
@@ -128,7 +128,7 @@ on_each! {
         assert_eq!(refused(&adviser.run(EDIT, edit).await, "editSection"), "WRONG_STATE");
         let restore = "mutation($id: ID!) { restoreSectionRevision(sectionId: $id, number: 1) { userErrors { code message } } }";
         assert_eq!(refused(&adviser.run(restore, json!({ "id": section["id"] })).await, "restoreSectionRevision"), "WRONG_STATE");
-        assert_eq!(refused(&adviser.run(super::APPROVE, json!({ "id": projects[0] })).await, "approveProject"), "WRONG_STATE");
+        assert_eq!(refused(&adviser.run(APPROVE, json!({ "id": projects[0] })).await, "approveProject"), "WRONG_STATE");
         let update = "mutation($input: UpdateProjectInput!) { updateProject(input: $input) { userErrors { code message } } }";
         let input = json!({ "input": { "id": projects[0], "name": "Another name" } });
         assert_eq!(refused(&adviser.run(update, input).await, "updateProject"), "WRONG_STATE");

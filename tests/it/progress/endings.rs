@@ -1,11 +1,13 @@
 //! How streams end: with their object, with the caller's token, with the server.
 
+use super::after;
 use crate::on_both;
 use crate::support::accepted;
 use crate::support::runs::EVENTS;
 use crate::support::socket::{Events, Socket};
 use serde_json::json;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// The next event is the end for this reason, and then the operation is complete.
 async fn ends_with(stream: &mut Events<'_>, reason: &str) {
@@ -33,6 +35,7 @@ on_both! {
         let mut stream = socket.subscribe(EVENTS, json!({ "id": batch })).await;
         let errors = stream.next_or_errors().await.expect_err("refused");
         assert_eq!(errors[0]["extensions"]["code"], "NOT_FOUND");
+        drop(socket);
         app.stop().await;
     }
 
@@ -45,6 +48,7 @@ on_both! {
         let delete = "mutation($id: ID!) { deleteBatch(id: $id, permanently: true) { userErrors { code message } } }";
         accepted(&adviser.run(delete, json!({ "id": batch })).await, "deleteBatch");
         ends_with(&mut stream, "DELETED").await;
+        drop(socket);
         app.stop().await;
     }
 
@@ -60,8 +64,9 @@ on_both! {
         assert_eq!(socket.receive().await, Err(Some(4403)), "clients get a new token and come back on this code");
         let mut again = adviser.socket().await;
         let mut stream = again.subscribe(EVENTS, json!({ "id": batch, "after": snapshot["cursor"] })).await;
-        adviser.rename(&batch, "Acme again").await;
+        adviser.renamed(&batch, "Acme again").await;
         assert_eq!(stream.next().await.expect("an event")["batchProgress"]["__typename"], "BatchChanged");
+        drop((socket, again));
         app.stop().await;
     }
 
@@ -69,18 +74,24 @@ on_both! {
         let adviser = app.adviser();
         let batch = adviser.create_batch("Acme").await;
         let mut socket = adviser.socket().await;
-        let mut stream = socket.subscribe(EVENTS, json!({ "id": batch })).await;
-        let snapshot = stream.next().await.expect("a snapshot")["batchProgress"].clone();
+        let (seen, has_seen) = oneshot::channel();
         let watched = async {
+            let mut stream = socket.subscribe(EVENTS, json!({ "id": batch })).await;
+            seen.send(stream.next().await.expect("a snapshot")["batchProgress"].clone()).expect("heard");
             ends_with(&mut stream, "SHUTTING_DOWN").await;
             let code = socket.receive().await;
             assert!(matches!(code, Err(Some(1012 | 1013))), "{code:?}");
         };
-        let (app, ()) = tokio::join!(app.restart(), watched);
+        let restarted = async {
+            let snapshot = has_seen.await.expect("a snapshot");
+            (app.restart().await, snapshot)
+        };
+        let ((app, snapshot), ()) = tokio::join!(restarted, watched);
         let adviser = app.adviser();
-        adviser.rename(&batch, "Acme after the restart").await;
-        let missed = super::after(&adviser, &batch, &snapshot["cursor"], 1).await;
+        adviser.renamed(&batch, "Acme after the restart").await;
+        let missed = after(&adviser, &batch, &snapshot["cursor"], 1).await;
         assert_eq!((&missed[0]["__typename"], &missed[0]["batch"]["name"]), (&json!("BatchChanged"), &json!("Acme after the restart")));
+        drop(socket);
         app.stop().await;
     }
 }

@@ -1,6 +1,6 @@
 //! The order of events under load: nothing is overtaken, nothing is sent too often, and who is too slow is told so.
 
-use super::places;
+use super::{after, places};
 use crate::on_each;
 use crate::support::drafter::HeldDrafter;
 use crate::support::runs::{EVENTS, dense_sequences, events_until, is_end_of};
@@ -102,14 +102,15 @@ on_each! {
         let mut stream = socket.subscribe(EVENTS, json!({ "id": batch })).await;
         let snapshot = stream.next().await.expect("a snapshot")["batchProgress"].clone();
         let names: Vec<String> = (0..24).map(|n| format!("Acme {n}")).collect();
-        futures::future::join_all(names.iter().map(|name| adviser.rename(&batch, name))).await;
+        futures::future::join_all(names.iter().map(|name| adviser.renamed(&batch, name))).await;
         let mut told = vec![snapshot.clone()];
         for _ in &names {
             told.push(stream.next().await.expect("an event")["batchProgress"].clone());
         }
         dense_sequences(&told);
-        let replayed = super::after(&adviser, &batch, &snapshot["cursor"], names.len()).await;
+        let replayed = after(&adviser, &batch, &snapshot["cursor"], names.len()).await;
         assert_eq!(places(&replayed), places(&told[1..]), "live and replayed are the same");
+        drop(socket);
         app.stop().await;
     }
 
@@ -182,9 +183,10 @@ on_each! {
         assert_eq!(snapshot["cursor"], adviser.batch_now(&batch).await["eventCursor"]);
         assert_eq!((&snapshot["projectCounts"], &snapshot["activeRun"]), (&json!({ "total": 100, "draft": 100 }), &json!(null)));
         // and what follows is told as usual
-        adviser.rename(&batch, "Acme again").await;
+        adviser.renamed(&batch, "Acme again").await;
         let next = stream.next().await.expect("an event")["batchProgress"].clone();
         assert_eq!((&next["__typename"], next["sequence"].as_i64()), (&json!("BatchChanged"), snapshot["sequence"].as_i64().map(|n| n + 1)));
+        drop(socket);
         app.stop().await;
     }
 }

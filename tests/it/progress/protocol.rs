@@ -19,6 +19,7 @@ on_both! {
         assert_eq!(socket.receive().await, Ok(json!({ "type": "connection_ack" })), "a bare `token` is as good as a header");
         socket.send(json!({ "type": "ping", "payload": { "at": 7 } })).await;
         assert_eq!(socket.receive().await, Ok(json!({ "type": "pong", "payload": { "at": 7 } })));
+        drop(socket);
         app.stop().await;
     }
 
@@ -50,6 +51,7 @@ on_both! {
             socket.send(json!({ "type": "connection_init", "payload": payload })).await;
             assert_eq!(socket.receive().await, Err(Some(4403)), "{payload}");
         }
+        drop(socket);
         app.stop().await;
     }
 
@@ -65,6 +67,7 @@ on_both! {
         assert_eq!(socket.receive().await.expect("a snapshot")["id"], "a");
         socket.send(subscribe("a", EVENTS, json!({ "id": batch }))).await;
         assert_eq!(socket.receive().await, Err(Some(4409)));
+        drop(socket);
         app.stop().await;
     }
 
@@ -80,10 +83,11 @@ on_both! {
         socket.send(subscribe("a", EVENTS, json!({ "id": other }))).await;
         let next = socket.receive().await.expect("a snapshot");
         assert_eq!((&next["id"], &next["payload"]["data"]["batchProgress"]["batch"]["id"]), (&json!("a"), &json!(other)));
-        adviser.rename(&batch, "Nobody listens").await;
-        adviser.rename(&other, "Somebody listens").await;
+        adviser.renamed(&batch, "Nobody listens").await;
+        adviser.renamed(&other, "Somebody listens").await;
         let next = socket.receive().await.expect("an event");
         assert_eq!((&next["id"], &next["payload"]["data"]["batchProgress"]["batch"]["name"]), (&json!("a"), &json!("Somebody listens")));
+        drop(socket);
         app.stop().await;
     }
 
@@ -102,8 +106,9 @@ on_both! {
             let error = socket.receive().await.expect("an error");
             assert_eq!((&error["id"], &error["type"], &error["payload"][0]["extensions"]["code"]), (&json!("q"), &json!("error"), &json!(code)));
         }
-        adviser.rename(&batch, "Acme again").await;
+        adviser.renamed(&batch, "Acme again").await;
         assert_eq!(socket.receive().await.expect("the stream is still open")["id"], "s");
+        drop(socket);
         app.stop().await;
     }
 }

@@ -89,7 +89,7 @@ impl Client {
     }
 
     /// Renames a batch: an event of its stream.
-    pub async fn rename(&self, batch: &str, name: &str) {
+    pub async fn renamed(&self, batch: &str, name: &str) {
         let query = "mutation($id: ID!, $name: String!) { renameBatch(id: $id, name: $name) { userErrors { code message } } }";
         accepted(&self.run(query, json!({ "id": batch, "name": name })).await, "renameBatch");
     }
