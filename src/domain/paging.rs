@@ -62,6 +62,29 @@ pub enum KeyValue {
     Id(uuid::Uuid),
 }
 
+/// Last moment that a cursor may hold: the end of the year 9999.
+const MAX_MICROS: i64 = 253_402_300_799_999_999;
+
+impl KeyValue {
+    /// The letter that names of orders use for the kind.
+    const fn kind(&self) -> char {
+        match self {
+            Self::Text(_) => 't',
+            Self::Int(_) => 'n',
+            Self::Micros(_) => 'm',
+            Self::Id(_) => 'u',
+        }
+    }
+
+    fn is_sound(&self) -> bool {
+        match self {
+            Self::Text(text) => !text.contains('\0'),
+            Self::Micros(micros) => (0..=MAX_MICROS).contains(micros),
+            Self::Int(_) | Self::Id(_) => true,
+        }
+    }
+}
+
 /// Direction of a sort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -83,7 +106,8 @@ pub struct Page<T> {
 }
 
 impl PageArgs {
-    /// Checks the arguments for a list in the named order.
+    /// Checks the arguments for a list in the named order. The name ends in a colon and the kinds of the sort values, a
+    /// letter each, such as `runs:mu`.
     ///
     /// # Errors
     /// `VALIDATION_FAILED` naming the argument: both `first` and `last`, a size outside 1 to 100, a cursor that is
@@ -121,7 +145,14 @@ impl Position {
         };
         let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| bad())?;
         let position: Self = serde_json::from_slice(&bytes).map_err(|_| bad())?;
-        if position.order == order { Ok(position) } else { Err(bad()) }
+        if position.order == order && position.fits() { Ok(position) } else { Err(bad()) }
+    }
+
+    /// True if the values are of the kinds that the order's name ends in, and such as a row may have: a cursor comes
+    /// from outside and may be forged.
+    fn fits(&self) -> bool {
+        let kinds: String = self.values.iter().map(KeyValue::kind).collect();
+        self.order.rsplit_once(':').is_some_and(|(_, expected)| expected == kinds) && self.values.iter().all(KeyValue::is_sound)
     }
 }
 
@@ -154,7 +185,7 @@ mod tests {
     use crate::error::Fault;
 
     fn refused(args: &PageArgs) -> &'static str {
-        match args.check("name") {
+        match args.check("name:tu") {
             Err(Error::Fault(Fault { argument: Some(name), .. })) => name,
             other => panic!("not refused: {other:?}"),
         }
@@ -162,10 +193,12 @@ mod tests {
 
     #[test]
     fn a_cursor_is_good_for_its_own_order_only() {
-        let at = Position::new("name", vec![KeyValue::Text("a".into()), KeyValue::Id(uuid::Uuid::nil())]);
+        let at = Position::new("name:tu", vec![KeyValue::Text("a".into()), KeyValue::Id(uuid::Uuid::nil())]);
         let args = PageArgs { after: Some(at.cursor()), ..PageArgs::default() };
-        assert_eq!(args.check("name").unwrap().after, Some(at));
-        assert!(args.check("created").is_err());
+        assert_eq!(args.check("name:tu").unwrap().after, Some(at));
+        assert!(args.check("created:mu").is_err());
+        let forged = Position::new("name:tu", vec![KeyValue::Id(uuid::Uuid::nil())]);
+        assert!(PageArgs { after: Some(forged.cursor()), ..PageArgs::default() }.check("name:tu").is_err());
     }
 
     #[test]

@@ -195,7 +195,8 @@ pub fn section_problems(sections: &[TemplateSection], at: &str) -> Vec<Problem> 
         if section.aif_question.as_deref().is_some_and(|question| question.chars().count() > MAX_GUIDANCE_CHARS) {
             say(TooLong, "aifQuestion", format!("A question has at most {MAX_GUIDANCE_CHARS} characters."));
         }
-        let texts = [("title", Some(&section.title)), ("guidance", Some(&section.guidance)), ("aifQuestion", section.aif_question.as_ref())];
+        let texts =
+            [("title", Some(&section.title)), ("guidance", Some(&section.guidance)), ("aifQuestion", section.aif_question.as_ref())];
         for (field, _) in texts.into_iter().filter(|(_, text)| text.is_some_and(|text| text.chars().any(is_unwanted_control))) {
             say(Invalid, field, format!("`{field}` has control characters; remove them."));
         }

@@ -10,6 +10,7 @@ use rust_decimal::Decimal as Exact;
 #[derive(Debug, Clone, Copy)]
 pub struct DateTime(pub chrono::DateTime<Utc>);
 
+/// A moment in UTC, RFC 3339 with milliseconds, such as 2026-03-31T16:05:09.120Z.
 #[Scalar(name = "DateTime", specified_by_url = "https://scalars.graphql.org/andimarek/date-time.html")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -31,6 +32,7 @@ impl ScalarType for DateTime {
 #[derive(Debug, Clone, Copy)]
 pub struct Date(pub NaiveDate);
 
+/// A calendar day, such as 2026-03-31.
 #[Scalar(name = "Date", specified_by_url = "https://scalars.graphql.org/andimarek/local-date.html")]
 impl ScalarType for Date {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -52,6 +54,7 @@ impl ScalarType for Date {
 #[derive(Debug, Clone, Copy)]
 pub struct Decimal(pub Exact);
 
+/// An exact decimal number, sent as a string, such as "148200.00". Never a float.
 #[Scalar(name = "Decimal")]
 impl ScalarType for Decimal {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -91,6 +94,7 @@ impl Decimal {
 #[derive(Debug, Clone)]
 pub struct EventCursor(pub String);
 
+/// Opaque position in an event stream. Compare for equality only. Kept for `ApiInfo.eventRetentionHours`.
 #[Scalar(name = "EventCursor")]
 impl ScalarType for EventCursor {
     fn parse(value: Value) -> InputValueResult<Self> {

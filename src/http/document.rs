@@ -183,9 +183,11 @@ fn fill_in(operation: &OperationDefinition, variables: &mut Variables) -> Result
 fn syntax_error(error: &ParseError) -> Rejection {
     let text = error.to_string();
     let reason: String = text.lines().last().unwrap_or_default().trim().trim_start_matches("= ").chars().take(120).collect();
+    // the parser's own limit of nesting: the document may be well-formed, it is only too deep
+    let is_too_deep = reason.contains("recursion limit");
     Rejection {
-        code: FaultCode::ParseFailed,
-        message: format!("Syntax error: {reason}"),
+        code: if is_too_deep { FaultCode::TooComplex } else { FaultCode::ParseFailed },
+        message: if is_too_deep { "The document is nested too deep.".into() } else { format!("Syntax error: {reason}") },
         locations: error.positions().take(1).collect(),
         exceeded: None,
     }

@@ -80,11 +80,11 @@ async fn answer(front: &Front, request: Request, reply: &Reply) -> Result<Respon
     if method == Method::GET && prepared.kind != OperationType::Query {
         return Err(not_allowed("GET is for queries only.", "POST"));
     }
-    if prepared.kind == OperationType::Subscription {
-        return Err(Refused::invalid(StatusCode::BAD_REQUEST, "Subscriptions need a WebSocket (graphql-transport-ws)."));
-    }
     if actor.is_none() && !prepared.public {
         return Err(Error::fault(FaultCode::Unauthenticated, "Send a token: Authorization: Bearer <token>.").into());
+    }
+    if prepared.kind == OperationType::Subscription {
+        return Err(Refused::invalid(StatusCode::BAD_REQUEST, "Subscriptions need a WebSocket (graphql-transport-ws)."));
     }
     let mut request = prepared.request;
     let loads = Loads::default();

@@ -201,7 +201,13 @@ fn keys(order: &[(BatchOrderField, Direction)]) -> (Vec<SortKey>, String) {
     }
     let last = order.last().map_or(Direction::Desc, |(_, direction)| *direction);
     keys.push(SortKey { expression: "b.id", direction: last });
-    (keys, format!("batches{order:?}"))
+    let kind = |(field, _): &(BatchOrderField, Direction)| match field {
+        BatchOrderField::Name | BatchOrderField::NotificationDue => 't',
+        BatchOrderField::CreatedAt | BatchOrderField::UpdatedAt => 'm',
+        BatchOrderField::ProjectCount | BatchOrderField::Expenditure => 'n',
+    };
+    let kinds: String = order.iter().map(kind).chain(['u']).collect();
+    (keys, format!("batches{order:?}:{kinds}"))
 }
 
 fn position(batch: &Batch, order: &[(BatchOrderField, Direction)], name: &str) -> Position {

@@ -2,10 +2,12 @@
 //! Here and in its siblings is all the SQL of the product; nothing here decides anything.
 
 use crate::error::{Error, Result};
+use crate::on;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
 use sqlx::{Arguments, AssertSqlSafe, FromRow, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use std::borrow::Cow;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -138,6 +140,16 @@ impl Db {
             Pools::Sqlite { read, .. } => Session::SqliteRead(read.acquire().await?),
         };
         Ok(Tx { session, statements: Arc::clone(&self.statements) })
+    }
+
+    /// Asks the database a trivial question.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` if it does not answer.
+    pub async fn ping(&self) -> Result<()> {
+        let mut tx = self.read().await?;
+        let _: i32 = on!(tx, c => sqlx::query_scalar("SELECT 1").fetch_one(c).await?);
+        Ok(())
     }
 
     /// Statements that were sent so far: tests see by it that reads grow with depth, not with rows.
@@ -285,8 +297,7 @@ impl Sql {
 
     /// Appends the place of a value and binds it.
     pub fn bind(&mut self, value: Arg) -> &mut Self {
-        self.args.push(value);
-        let place = format!("${}", self.args.len());
+        let place = format!("${}", self.place(value));
         self.push(&place)
     }
 
@@ -299,7 +310,10 @@ impl Sql {
 
     /// Binds a value and gives the number of its place.
     pub fn place(&mut self, value: Arg) -> usize {
-        self.args.push(value);
+        self.args.push(match value {
+            Arg::Text(text) => Arg::Text(storable(&text).into_owned()),
+            other => other,
+        });
         self.args.len()
     }
 
@@ -352,6 +366,12 @@ fn add_to_sqlite(all: &mut SqliteArguments, arg: Arg) -> Result<()> {
         Arg::Date(value) => all.add(value),
     }
     .map_err(Error::internal)
+}
+
+/// A text that may be looked for: `PostgreSQL` has no NUL in texts, so one that has it is replaced and finds nothing.
+#[must_use]
+pub fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{FFFD}").into() } else { text.into() }
 }
 
 /// A text for `LIKE '%' || … || '%' ESCAPE '\'`: its own wildcards are taken literally.

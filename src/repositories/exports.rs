@@ -18,7 +18,7 @@ const COLUMNS: &str =
     "id, batch_id, status, format, options, project_count, processed_count, skipped, file_name, object_key, bytes, sha256,
     expires_at, sequence, failure_code, failure_message, created_by, created_at, started_at, finished_at";
 /// Name of the order of exports.
-pub const ORDER: &str = "exports";
+pub const ORDER: &str = "exports:mu";
 
 #[derive(sqlx::FromRow)]
 struct Row {

@@ -178,9 +178,9 @@ pub async fn list_ids(tx: &mut Tx, workspace: WorkspaceId, batch: BatchId) -> Re
 }
 
 /// Name of the order of runs.
-pub const ORDER: &str = "runs";
+pub const ORDER: &str = "runs:mu";
 /// Name of the order of attempts.
-pub const ATTEMPT_ORDER: &str = "attempts";
+pub const ATTEMPT_ORDER: &str = "attempts:mu";
 
 /// A page of the runs of each of several batches, newest first.
 ///

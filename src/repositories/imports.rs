@@ -20,9 +20,9 @@ const COLUMNS: &str =
     preview, row_count, processed_count, accepted_count, rejected_count, rejected_key, sequence, failure_code, failure_message, created_by,
     created_at, started_at, finished_at";
 /// Name of the order of imports.
-pub const ORDER: &str = "imports";
+pub const ORDER: &str = "imports:mu";
 /// Name of the order of an import's issues.
-pub const ISSUE_ORDER: &str = "import-issues";
+pub const ISSUE_ORDER: &str = "import-issues:n";
 
 #[derive(sqlx::FromRow)]
 struct Row {

@@ -1,7 +1,7 @@
 //! Rows of projects, their facts and the reports of their checks.
 
 use super::batches::push_words;
-use super::db::{Arg, Sql, Tx, id_list, like_text};
+use super::db::{Arg, Sql, Tx, id_list, like_text, storable};
 use super::keyset::{self, SortKey, push_page};
 use crate::domain::ids::{BatchId, ImportId, ProjectId, TemplateVersionId, UserId, WorkspaceId};
 use crate::domain::money::Pence;
@@ -296,10 +296,11 @@ pub async fn find(tx: &mut Tx, workspace: WorkspaceId, id: ProjectId) -> Result<
 /// # Errors
 /// As the database says.
 pub async fn find_by_ref(tx: &mut Tx, workspace: WorkspaceId, batch: BatchId, external_ref: &str) -> Result<Option<Project>> {
+    let external_ref = storable(external_ref);
     let sql = format!(
         "SELECT {COLUMNS} FROM projects p WHERE p.workspace_id = $1 AND p.batch_id = $2 AND p.external_ref = $3 AND p.deleted_at IS NULL"
     );
-    let row: Option<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(workspace.0).bind(batch.0).bind(external_ref)
+    let row: Option<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(workspace.0).bind(batch.0).bind(&*external_ref)
         .fetch_optional(c).await?);
     row.map(Project::try_from).transpose()
 }
@@ -399,7 +400,9 @@ fn keys(order: &[(ProjectOrderField, Direction)]) -> (Vec<SortKey>, String) {
         let ascending = *direction == Direction::Asc;
         let expression = match field {
             ProjectOrderField::Name => "p.name_key",
-            ProjectOrderField::ExternalRef => "p.ref_key",
+            // its key for an absent reference is the last one: with the largest first, it has to be the first
+            ProjectOrderField::ExternalRef if ascending => "p.ref_key",
+            ProjectOrderField::ExternalRef => "CASE WHEN p.external_ref IS NULL THEN '' ELSE p.ref_key END",
             ProjectOrderField::Status => "CAST(p.status_rank AS bigint)",
             // what was never checked, or has no date, comes last in either direction
             ProjectOrderField::Score if ascending => "CAST(coalesce(p.score, 101) AS bigint)",
@@ -414,13 +417,22 @@ fn keys(order: &[(ProjectOrderField, Direction)]) -> (Vec<SortKey>, String) {
     }
     let last = order.last().map_or(Direction::Asc, |(_, direction)| *direction);
     keys.push(SortKey { expression: "p.id", direction: last });
-    (keys, format!("projects{order:?}"))
+    let kind = |(field, _): &(ProjectOrderField, Direction)| match field {
+        ProjectOrderField::Name | ProjectOrderField::ExternalRef | ProjectOrderField::StartDate => 't',
+        ProjectOrderField::Status | ProjectOrderField::Score | ProjectOrderField::Expenditure => 'n',
+        ProjectOrderField::CreatedAt | ProjectOrderField::UpdatedAt => 'm',
+    };
+    let kinds: String = order.iter().map(kind).chain(['u']).collect();
+    (keys, format!("projects{order:?}:{kinds}"))
 }
 
 fn position(project: &Project, order: &[(ProjectOrderField, Direction)], name: &str) -> Position {
     let value = |field: &ProjectOrderField, ascending: bool| match field {
         ProjectOrderField::Name => KeyValue::Text(project.name.to_lowercase()),
-        ProjectOrderField::ExternalRef => KeyValue::Text(natural_key(project.external_ref.as_deref().unwrap_or_default())),
+        ProjectOrderField::ExternalRef => KeyValue::Text(match &project.external_ref {
+            None if !ascending => String::new(),
+            reference => natural_key(reference.as_deref().unwrap_or_default()),
+        }),
         ProjectOrderField::Status => KeyValue::Int(project.status.rank().into()),
         ProjectOrderField::Score => KeyValue::Int(project.score.map_or(if ascending { 101 } else { -1 }, i64::from)),
         ProjectOrderField::Expenditure => KeyValue::Int(project.costs.total().0),

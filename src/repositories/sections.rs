@@ -297,7 +297,7 @@ pub async fn find_revision_by_id(tx: &mut Tx, workspace: WorkspaceId, id: Revisi
 }
 
 /// Name of the order of a section's revisions.
-pub const REVISION_ORDER: &str = "revisions";
+pub const REVISION_ORDER: &str = "revisions:n";
 
 /// A page of the revisions of each of several sections, newest first.
 ///

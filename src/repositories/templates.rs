@@ -1,6 +1,6 @@
 //! Rows of templates and their versions.
 
-use super::db::{Arg, Sql, Tx, id_list, like_text};
+use super::db::{Arg, Sql, Tx, id_list, like_text, storable};
 use super::keyset::{SortKey, group_pages, pages_of_parents, push_page};
 use crate::domain::ids::{TemplateId, TemplateVersionId, UserId, WorkspaceId};
 use crate::domain::paging::{KeyValue, Page, PageRequest, Position};
@@ -17,9 +17,9 @@ const COLUMNS: &str =
     "t.id, t.key, t.name, t.description, t.built_in, t.archived_at, t.current_version_id, t.current_number, t.created_at, t.updated_at";
 const VERSION_COLUMNS: &str = "id, template_id, number, sections, instructions, note, created_by, created_at";
 /// Name of the order of templates.
-pub const ORDER: &str = "templates";
+pub const ORDER: &str = "templates:mu";
 /// Name of the order of a template's versions.
-pub const VERSION_ORDER: &str = "template-versions";
+pub const VERSION_ORDER: &str = "template-versions:n";
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -170,8 +170,9 @@ pub async fn lock_in(tx: &mut Tx, workspace: WorkspaceId, id: TemplateId) -> Res
 /// # Errors
 /// As the database says.
 pub async fn find_by_key(tx: &mut Tx, workspace: WorkspaceId, key: &str) -> Result<Option<Template>> {
+    let key = storable(key);
     let sql = format!("SELECT {COLUMNS} FROM templates t WHERE t.key = $1 AND t.workspace_id = $2");
-    let row: Option<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(key).bind(workspace.0).fetch_optional(c).await?);
+    let row: Option<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(&*key).bind(workspace.0).fetch_optional(c).await?);
     Ok(row.map(Template::from))
 }
 

@@ -131,8 +131,9 @@ impl Idempotency {
     /// # Errors
     /// `INVALID` for an empty or overlong key.
     pub fn of_bytes(key: Option<String>, input: &[u8]) -> Result<Self> {
-        if key.as_deref().is_some_and(|key| key.is_empty() || key.chars().count() > MAX_KEY_CHARS) {
-            let message = format!("An idempotency key has 1 to {MAX_KEY_CHARS} characters.");
+        let is_wrong = |key: &str| key.is_empty() || key.chars().count() > MAX_KEY_CHARS || key.chars().any(char::is_control);
+        if key.as_deref().is_some_and(is_wrong) {
+            let message = format!("An idempotency key has 1 to {MAX_KEY_CHARS} characters and no control characters.");
             return Err(Error::refused(ProblemCode::Invalid, "input.idempotencyKey", message));
         }
         let hash = if key.is_some() { sha256_hex(input) } else { String::new() };

@@ -2,7 +2,6 @@
 
 use super::core::Core;
 use crate::error::Result;
-use crate::on;
 
 /// Use cases of health.
 #[derive(Debug, Clone)]
@@ -20,8 +19,6 @@ impl Health {
     /// # Errors
     /// `UNAVAILABLE` if it does not answer.
     pub async fn check(&self) -> Result<()> {
-        let mut tx = self.core.db.read().await?;
-        let _: i32 = on!(tx, c => sqlx::query_scalar("SELECT 1").fetch_one(c).await?);
-        Ok(())
+        self.core.db.ping().await
     }
 }

@@ -79,7 +79,8 @@ fn imports(source: &Source) -> BTreeSet<String> {
     let root_name = if source.path == "main.rs" { "claimwright::" } else { "crate::" };
     for (at, _) in source.text.match_indices(root_name) {
         let before = source.text[..at].chars().next_back();
-        if before.is_none_or(|c| !c.is_alphanumeric() && c != '_') {
+        // in a literal it names a target of the log, not a module
+        if before.is_none_or(|c| !c.is_alphanumeric() && !matches!(c, '_' | '"' | ',')) {
             found.extend(targets(&source.text[at + root_name.len()..]));
         }
     }
@@ -138,7 +139,8 @@ fn imports_run_one_way() {
     let mut wrong = Vec::new();
     for source in sources() {
         let part = part(&source.path);
-        let allowed = arrows.get(part).unwrap_or_else(|| panic!("{}: no arrow is drawn for {part}; add it here and in the design", source.path));
+        let allowed =
+            arrows.get(part).unwrap_or_else(|| panic!("{}: no arrow is drawn for {part}; add it here and in the design", source.path));
         for import in imports(&source) {
             let import = match import.split_once('/') {
                 Some((name, _)) if macros.contains_key(name) => macros[name].to_owned(),
@@ -156,7 +158,8 @@ fn imports_run_one_way() {
 
 #[test]
 fn adapters_do_not_import_each_other() {
-    for source in sources().iter().filter(|source| part(&source.path) == "adapters") {
+    let sources = sources();
+    for source in sources.iter().filter(|source| part(&source.path) == "adapters") {
         let own = source.path.split('/').nth(1).unwrap_or_default();
         for import in imports(source).iter().filter_map(|import| import.strip_prefix("adapters/").map(str::to_owned)) {
             assert_eq!(import, own, "{}", source.path);
@@ -171,7 +174,8 @@ fn adapters_do_not_import_each_other() {
 #[test]
 fn only_services_and_the_queue_begin_transactions() {
     let mut wrong = Vec::new();
-    for source in sources().iter().filter(|source| !["repositories/db.rs", "repositories/jobs.rs"].contains(&source.path.as_str())) {
+    let sources = sources();
+    for source in sources.iter().filter(|source| !["repositories/db.rs", "repositories/jobs.rs"].contains(&source.path.as_str())) {
         let begins = source.text.contains(".begin()") || source.text.contains("begin_with(");
         let straight = source.text.contains("db.begin()") && source.path != "services/core.rs";
         if (begins && part(&source.path) != "services") || straight {
@@ -185,7 +189,8 @@ fn only_services_and_the_queue_begin_transactions() {
 fn sql_stands_in_repositories_alone() {
     let verbs = ["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM ", "WITH ", "CREATE ", "ALTER ", "LISTEN ", "NOTIFY ", "PRAGMA "];
     let mut wrong = Vec::new();
-    for source in sources().iter().filter(|source| part(&source.path) != "repositories") {
+    let sources = sources();
+    for source in sources.iter().filter(|source| part(&source.path) != "repositories") {
         let has_text = verbs.iter().any(|verb| source.text.contains(&format!("\"{verb}")));
         if has_text || source.text.contains("sqlx::query") {
             wrong.push(&source.path);
@@ -223,7 +228,8 @@ fn every_file_begins_with_what_it_owns_and_is_short_enough_to_read() {
 #[test]
 fn there_is_no_place_for_what_belongs_nowhere() {
     for file in files(&root().join("src"), "rs") {
-        let stray = file.iter().any(|name| ["utils", "common", "helpers", "utils.rs", "common.rs", "helpers.rs"].iter().any(|bad| name == *bad));
+        let stray =
+            file.iter().any(|name| ["utils", "common", "helpers", "utils.rs", "common.rs", "helpers.rs"].iter().any(|bad| name == *bad));
         assert!(!stray, "{}", file.display());
     }
 }

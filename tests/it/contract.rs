@@ -16,7 +16,8 @@ fn the_committed_schema_is_the_one_that_is_served() {
 fn values(schema: &Value, name: &str) -> String {
     let all = schema["types"].as_array().expect("types");
     let found = all.iter().find(|kind| kind["name"] == name).unwrap_or_else(|| panic!("no enum {name}"));
-    let mut values: Vec<&str> = found["enumValues"].as_array().expect("values").iter().map(|value| value["name"].as_str().expect("a name")).collect();
+    let mut values: Vec<&str> =
+        found["enumValues"].as_array().expect("values").iter().map(|value| value["name"].as_str().expect("a name")).collect();
     values.sort_unstable();
     values.join("\n")
 }

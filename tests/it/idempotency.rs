@@ -6,7 +6,8 @@ use crate::support::{Client, row, rows};
 use serde_json::{Value, json};
 
 const REUSED: (&str, &str) = ("IDEMPOTENCY_KEY_REUSED", "input.idempotencyKey");
-const UPLOAD: &str = "mutation($input: ImportProjectsInput!) { importProjects(input: $input) { import { id } userErrors { code message field } } }";
+const UPLOAD: &str =
+    "mutation($input: ImportProjectsInput!) { importProjects(input: $input) { import { id } userErrors { code message field } } }";
 
 fn with(input: &Value, more: Value) -> Value {
     let mut input = input.clone();

@@ -216,10 +216,11 @@ async fn good_tokens_are_accepted_in_every_form_that_clients_use() {
 async fn authorization_that_is_not_one_bearer_token_is_refused() {
     let app = TestApp::start(Database::Sqlite).await;
     let good = format!("Bearer {}", app.token(Duration::from_hours(1)));
-    let authorization = |value| ("authorization", value);
+    let good = good.as_str();
+    let authorization = |value| -> (&str, &str) { ("authorization", value) };
     let cases: [&[(&str, &str)]; 5] = [
-        &[JSON, authorization(&good), authorization(&good)],
-        &[JSON, authorization(&good), authorization("Bearer x")],
+        &[JSON, authorization(good), authorization(good)],
+        &[JSON, authorization(good), authorization("Bearer x")],
         &[JSON, authorization("Basic dXNlcjpwYXNz")],
         &[JSON, authorization("Bearer")],
         &[JSON, authorization("")],
@@ -312,7 +313,7 @@ async fn requests_that_a_foreign_page_could_send_by_itself_change_nothing() {
     let create = "mutation { createBatch(input: { name: \"Forged\" }) { batch { id } userErrors { code } } }";
     let url = reqwest::Url::parse_with_params(&format!("{}/graphql", app.url()), [("query", create)]).expect("a URL");
     let response = reqwest::Client::new().get(url).header("authorization", &bearer).send().await.expect("an answer");
-    assert_eq!((response.status().as_u16(), response.headers()["allow"].to_str()), (405, Ok("POST")));
+    assert_eq!((response.status().as_u16(), response.headers()["allow"].to_str().expect("text")), (405, "POST"));
     for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/graphql", "text/plain; application/json"] {
         let (status, _) = post(&app, &[("content-type", content_type), ("authorization", &bearer)], &body(create)).await;
         assert_eq!(status, 415, "{content_type}");

@@ -190,7 +190,7 @@ fn check_text(text: &mut String, column: &str, most: usize, found: &mut Vec<Find
 fn check_required(draft: &ProjectDraft, required: Required, found: &mut Vec<Finding>) {
     let facts = &draft.facts;
     let missing = [
-        ("project_name", draft.name.is_empty()),
+        ("project_name", !draft.name.chars().any(is_visible)),
         ("field_of_science", facts.field_of_science.is_none()),
         ("start_date", facts.start_date.is_none()),
         ("baseline", facts.baseline.is_none()),
@@ -204,6 +204,11 @@ fn check_required(draft: &ProjectDraft, required: Required, found: &mut Vec<Find
             found.push(Finding::new(ImportIssueCode::RequiredValueMissing, column, message));
         }
     }
+}
+
+/// True for a character that can be seen: a name of zero-width characters is no name.
+fn is_visible(c: char) -> bool {
+    !c.is_whitespace() && !matches!(c, '\u{00AD}' | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}')
 }
 
 fn check_dates(facts: &Facts, rules: &DraftRules, found: &mut Vec<Finding>) {

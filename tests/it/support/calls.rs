@@ -15,7 +15,8 @@ impl Client {
 
     /// Runs a mutation with its arguments, such as `archiveBatch(id: $id)` and `$id: ID!`; gives its payload.
     pub async fn change(&self, call: &str, variables: &str, fields: &str, values: Value) -> Value {
-        let query = format!("mutation({variables}) {{ {call} {{ {fields} {PROBLEMS} }} }}");
+        let variables = if variables.is_empty() { String::new() } else { format!("({variables})") };
+        let query = format!("mutation{variables} {{ {call} {{ {fields} {PROBLEMS} }} }}");
         let data = self.run(&query, values).await;
         let name = call.split('(').next().expect("a name");
         data[name].clone()
