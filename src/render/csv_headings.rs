@@ -106,6 +106,8 @@ pub(super) fn is_header(record: &csv::StringRecord) -> bool {
 
 /// Matches the headings of a file.
 pub(super) fn match_headings(record: &csv::StringRecord, options: &ReadOptions) -> Headings {
+    // control characters name nothing, and no store takes a NUL
+    let record: &csv::StringRecord = &record.iter().map(|cell| cell.chars().filter(|c| !c.is_control()).collect::<String>()).collect();
     let mut found = Headings::default();
     let given: HashMap<&str, Option<&'static Column>> =
         options.columns.iter().map(|(heading, target)| (heading.trim(), target.as_deref().and_then(column))).collect();

@@ -2,7 +2,6 @@
 //! Here and in its siblings is all the SQL of the product; nothing here decides anything.
 
 use crate::error::{Error, Result};
-use crate::on;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};

@@ -60,6 +60,10 @@ impl Imports {
     /// # Errors
     /// Problems of the options; `NOT_FOUND`, `WRONG_STATE` (of the batch), `TOO_MANY`, `UNSUPPORTED_FILE`.
     pub async fn create(&self, actor: &Actor, new: NewImport, key: Option<String>) -> Result<ImportJob> {
+        let mut new = new;
+        for (heading, _) in &mut new.options.columns {
+            heading.retain(|c| !c.is_control());
+        }
         let mut problems = Problems::default();
         problems.extend(new.options.problems("input.options"));
         let (kind, file_name, bytes) = match new.source {
@@ -173,7 +177,8 @@ impl Imports {
             import.started_at = Some(self.core.now());
             import.detected = read.detected.clone();
             import.columns = read.columns.clone();
-            import.preview = read.rows.iter().take(PREVIEW_ROWS).cloned().collect();
+            // without the cells: they are as raw as the file, and the values that were understood are what is shown
+            import.preview = read.rows.iter().take(PREVIEW_ROWS).map(|row| ReadRow { cells: Vec::new(), ..row.clone() }).collect();
             import.row_count = i32::try_from(read.rows.len()).unwrap_or(i32::MAX);
             let mut unit = self.core.begin().await?;
             jobs::hold_in(&mut unit.tx, job).await?;

@@ -1,6 +1,8 @@
 //! The behaviour of the product, through its public API: one binary, one file per concept. Every behaviour runs on
 //! `SQLite` and, where there is one, on `PostgreSQL`, from the same code.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails where it stands")]
+
 mod support;
 
 mod architecture;
