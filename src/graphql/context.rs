@@ -1,7 +1,7 @@
 //! What a resolver has at hand: the caller and the services, and the loaders, which are made anew for every operation
 //! with the actor inside and ask the services' batch methods, so that no loader can pass by a rule.
 
-use super::loads::Loads;
+use super::loads::{AtOnce, Loads};
 use super::scalars;
 use crate::domain::actor::Actor;
 use crate::domain::batches::{Batch, BatchSummary};
@@ -32,7 +32,7 @@ pub fn session(services: &Services, actor: Option<Actor>, request_id: String, lo
     if let Some(actor) = actor {
         let reader = Reader { services: services.clone(), actor: actor.clone() };
         // no limit of keys: the complexity of the operation is one
-        data.insert(DataLoader::new(reader, loads.clone(), loads.clone()).max_batch_size(usize::MAX));
+        data.insert(DataLoader::new(reader, loads.clone(), AtOnce).max_batch_size(usize::MAX));
         data.insert(actor);
     }
     data

@@ -66,8 +66,12 @@ impl Spawn for Loads {
     }
 }
 
-/// No waiting: when a load is first polled, everything of its level has been asked for.
-impl Timer for Loads {
+/// No waiting: when a load is first polled, everything of its level has been asked for. A type of its own, because loads
+/// keep their timer: if they kept the loads, what is given up on the way would never let its connection go.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AtOnce;
+
+impl Timer for AtOnce {
     fn delay(&self, _: Duration) -> BoxFuture<'static, ()> {
         ready(()).boxed()
     }
@@ -101,7 +105,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_level_is_one_load_however_many_ask_and_however_long_it_takes() {
         let (loads, calls) = (Loads::default(), Arc::<AtomicUsize>::default());
-        let loader = DataLoader::new(Doubler(Arc::clone(&calls)), loads.clone(), loads.clone()).max_batch_size(usize::MAX);
+        let loader = DataLoader::new(Doubler(Arc::clone(&calls)), loads.clone(), AtOnce).max_batch_size(usize::MAX);
         let resolve = async |n: u32| {
             // longer than the loader's own delay, all together
             (0..2_000).for_each(|n| drop(std::hint::black_box(n.to_string())));
@@ -111,5 +115,32 @@ mod tests {
         let found = loads.drive(join_all((0..1_500).map(resolve))).await;
         assert_eq!(found, (0..1_500).map(|n| n * 4).collect::<Vec<_>>());
         assert_eq!(calls.load(Ordering::SeqCst), 2, "one load for each level");
+    }
+
+    #[tokio::test]
+    async fn an_operation_that_is_given_up_lets_go_of_what_its_loads_hold() {
+        struct Stuck(Arc<()>);
+
+        impl Loader<u32> for Stuck {
+            type Value = u32;
+            type Error = ();
+
+            async fn load(&self, _: &[u32]) -> Result<HashMap<u32, u32>, ()> {
+                let held = Arc::clone(&self.0);
+                std::future::pending::<()>().await;
+                drop(held);
+                Err(())
+            }
+        }
+
+        let connection = Arc::new(());
+        let loads = Loads::default();
+        let loader = DataLoader::new(Stuck(Arc::clone(&connection)), loads.clone(), AtOnce);
+        let mut operation = Box::pin(loads.drive(loader.load_one(1)));
+        assert!(futures::poll!(&mut operation).is_pending());
+        assert_eq!(Arc::strong_count(&connection), 3, "the loader and its load have it");
+        drop(operation);
+        drop((loader, loads));
+        assert_eq!(Arc::strong_count(&connection), 1);
     }
 }

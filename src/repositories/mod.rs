@@ -1,7 +1,8 @@
 //! All SQL of the product, for both databases. Rows in, domain values out; nothing here decides anything or calls out.
 //!
 //! Every function takes the session first. Those that write end in `_in`: they join the caller's transaction. Every
-//! statement on a tenant's rows filters by workspace.
+//! statement on a tenant's rows filters by workspace, but for what hangs on a run, import or job that was read by its workspace in
+//! the same transaction, and for upkeep, which serves all.
 
 pub mod audit;
 pub mod batches;

@@ -113,7 +113,7 @@ async fn a_server_that_is_not_there_is_told_in_one_sentence() {
     let folder = tempfile::tempdir().expect("a folder");
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
     let nowhere = settings(&[("CLAIMWRIGHT_URL", &format!("http://127.0.0.1:{port}"))]);
-    for arguments in [vec!["import".to_owned(), sample()], vec!["watch".to_owned(), "Acme".to_owned()]] {
+    for arguments in [["import", &sample()], ["watch", "Acme"]] {
         let finished = run(&arguments, &folder.path().join("data"), &nowhere).await;
         assert_eq!(finished.code, Some(6), "{finished:?}");
         assert_one_sentence(&finished);

@@ -104,6 +104,7 @@ on_both! {
             assert_eq!(places(&first), places(missed), "what was missed after {seen}");
             assert_eq!(first, second, "twice the same");
         }
+        drop(socket);
         // who has missed nothing gets nothing but what is new
         let mut socket = adviser.socket().await;
         let last = told.last().expect("events")["cursor"].clone();

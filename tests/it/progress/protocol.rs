@@ -45,6 +45,7 @@ on_both! {
         let mut socket = Socket::open(&app.url()).await;
         socket.send(subscribe("1", "{ apiInfo { version } }", json!(null))).await;
         assert_eq!(socket.receive().await, Err(Some(4401)), "before connection_init");
+        drop(socket);
         let payloads = [json!(null), json!({}), json!({ "Authorization": "Bearer nonsense" }), json!({ "token": "a.b.c" })];
         for payload in payloads {
             let mut socket = Socket::open(&app.url()).await;
@@ -61,6 +62,7 @@ on_both! {
         let mut socket = adviser.socket().await;
         socket.send(json!({ "type": "connection_init", "payload": { "token": adviser.token() } })).await;
         assert_eq!(socket.receive().await, Err(Some(4429)));
+        drop(socket);
 
         let mut socket = adviser.socket().await;
         socket.send(subscribe("a", EVENTS, json!({ "id": batch }))).await;
