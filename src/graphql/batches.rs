@@ -207,6 +207,7 @@ impl Batch {
 
     /// Projects.
     #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection")]
+    #[graphql(complexity = "super::connections::page_cost(first.or(last), child_complexity)")]
     async fn projects(
         &self,
         ctx: &Context<'_>,
@@ -222,6 +223,7 @@ impl Batch {
     }
 
     /// Runs, newest first.
+    #[graphql(complexity = "super::connections::page_cost(first, child_complexity)")]
     async fn runs(
         &self,
         ctx: &Context<'_>,
@@ -238,6 +240,7 @@ impl Batch {
     }
 
     /// Imports, newest first.
+    #[graphql(complexity = "super::connections::page_cost(first, child_complexity)")]
     async fn imports(
         &self,
         ctx: &Context<'_>,
@@ -249,6 +252,7 @@ impl Batch {
     }
 
     /// Exports, newest first.
+    #[graphql(complexity = "super::connections::page_cost(first, child_complexity)")]
     async fn exports(
         &self,
         ctx: &Context<'_>,
@@ -437,6 +441,7 @@ impl BatchesQuery {
 
     /// Batches of the workspace, newest first unless ordered; archived ones only where the filter asks for them.
     #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection")]
+    #[graphql(complexity = "super::connections::page_cost(first.or(last), child_complexity)")]
     async fn batches(
         &self,
         ctx: &Context<'_>,

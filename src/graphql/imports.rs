@@ -339,6 +339,7 @@ impl ImportJob {
     }
 
     /// What was found, in file order.
+    #[graphql(complexity = "super::connections::page_cost(first, child_complexity)")]
     async fn issues(
         &self,
         ctx: &Context<'_>,
@@ -367,6 +368,7 @@ impl ImportJob {
     }
 
     /// Projects that were created.
+    #[graphql(complexity = "super::connections::page_cost(first, child_complexity)")]
     async fn projects(
         &self,
         ctx: &Context<'_>,

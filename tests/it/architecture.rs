@@ -234,9 +234,12 @@ fn there_is_no_place_for_what_belongs_nowhere() {
     }
 }
 
-/// Tables with their columns (and whether they may be null), and the names of indexes, of one migration.
-fn shape(sql: &str) -> (BTreeMap<String, Vec<(String, bool)>>, BTreeSet<String>) {
-    let (mut tables, mut indexes, mut current) = (BTreeMap::new(), BTreeSet::new(), None);
+/// Tables with their columns and whether those may not be null.
+type Tables = BTreeMap<String, Vec<(String, bool)>>;
+
+/// The tables and the names of the indexes of one migration.
+fn shape(sql: &str) -> (Tables, BTreeSet<String>) {
+    let (mut tables, mut indexes, mut current) = (Tables::new(), BTreeSet::new(), None);
     for line in sql.lines().map(|line| line.split("--").next().unwrap_or_default().trim()) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
@@ -246,7 +249,7 @@ fn shape(sql: &str) -> (BTreeMap<String, Vec<(String, bool)>>, BTreeSet<String>)
             ["PRIMARY" | "UNIQUE" | "FOREIGN" | "CHECK" | "CONSTRAINT", ..] | [] => {}
             [column, ..] => {
                 if let Some(table) = &current {
-                    let columns: &mut Vec<(String, bool)> = tables.entry(table.clone()).or_default();
+                    let columns = tables.entry(table.clone()).or_default();
                     columns.push(((*column).to_owned(), line.contains("NOT NULL")));
                 }
             }

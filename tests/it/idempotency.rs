@@ -10,9 +10,10 @@ const UPLOAD: &str =
     "mutation($input: ImportProjectsInput!) { importProjects(input: $input) { import { id } userErrors { code message field } } }";
 
 fn with(input: &Value, more: Value) -> Value {
+    let Value::Object(more) = more else { panic!("not an object: {more}") };
     let mut input = input.clone();
-    for (name, value) in more.as_object().expect("an object") {
-        input[name] = value.clone();
+    for (name, value) in more {
+        input[name] = value;
     }
     input
 }

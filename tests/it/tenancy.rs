@@ -70,6 +70,8 @@ enum Outcome {
     BadArgument,
     /// No object, and NOT_FOUND as the only problem.
     NotFound,
+    /// The asker's own batch as it was, and NOT_FOUND as the only problem.
+    OwnKept,
     /// Nothing done, and NOT_FOUND for the item.
     ItemNotFound,
     /// NOT_FOUND as the error of a subscription.
@@ -131,6 +133,10 @@ fn mutations_of_batches() -> Vec<Case> {
             |ids| { "input": { "id": ids.batch, "name": "Taken over" } };
         pinAifProjects "mutation($id: ID!, $pin: [ID!]) { pinAifProjects(batchId: $id, pin: $pin) { batch { id } userErrors { code message } } }" NotFound
             |ids| { "id": ids.batch, "pin": [ids.project] };
+        updateBatch "mutation($input: UpdateBatchInput!) { updateBatch(input: $input) { batch { id } userErrors { code message } } }" OwnKept
+            |ids| { "input": { "id": ids.own_batch, "templateId": ids.template } };
+        pinAifProjects "mutation($id: ID!, $pin: [ID!]) { pinAifProjects(batchId: $id, pin: $pin) { batch { id } userErrors { code message } } }" OwnKept
+            |ids| { "id": ids.own_batch, "pin": [ids.project] };
         importProjects "mutation($input: ImportProjectsInput!) { importProjects(input: $input) { import { id } userErrors { code message } } }" NotFound
             |ids| { "input": { "batchId": ids.batch, "source": { "rows": [{ "name": "Smuggled", "facts": {} }] } } };
         startGeneration "mutation($input: StartGenerationInput!) { startGeneration(input: $input) { run { id } userErrors { code message } } }" NotFound
@@ -263,6 +269,7 @@ async fn ask(client: &Client, case: &Case, ids: &Ids) -> Result<(), String> {
             _ if status != 200 || body.get("errors").is_some() => false,
             Outcome::Null => answer.is_null() || answer.as_array().is_some_and(|all| all.iter().all(Value::is_null)),
             Outcome::Empty => *answer == json!({ "totalCount": 0, "nodes": [], "edges": [] }),
+            Outcome::OwnKept => !is_found(&answer["userErrors"]) && answer["batch"]["id"] == ids.own_batch,
             Outcome::NotFound => !is_found(&answer["userErrors"]) && !has_object,
             Outcome::ItemNotFound => {
                 let item = &answer["failed"][0]["error"];
@@ -344,17 +351,17 @@ on_both! {
             "not an id".to_owned(),
             String::new(),
             "0".repeat(2_000),
-            uuid::Uuid::now_v7().to_string(),
+            uuid::Uuid::new_v4().to_string(),
             encoded("Batch:12"),
-            encoded(&format!("Nothing:{}", uuid::Uuid::now_v7())),
-            encoded(&format!("Batch:{}'; DROP TABLE batches; --", uuid::Uuid::now_v7())),
+            encoded(&format!("Nothing:{}", uuid::Uuid::new_v4())),
+            encoded(&format!("Batch:{}'; DROP TABLE batches; --", uuid::Uuid::new_v4())),
         ];
         for id in malformed {
             ask_all(&owner, &blank.all(&id)).await;
         }
         // Well-formed ids of objects that never were, and the id of the right object under the name of another kind.
         for kind in ["Batch", "Project", "Section", "Template", "GenerationRun", "ImportJob", "Export", "User"] {
-            ask_all(&owner, &blank.all(&encoded(&format!("{kind}:{}", uuid::Uuid::now_v7())))).await;
+            ask_all(&owner, &blank.all(&encoded(&format!("{kind}:{}", uuid::Uuid::new_v4())))).await;
         }
         let bytes = URL_SAFE_NO_PAD.decode(&blank.own_batch).expect("base64");
         let uuid = String::from_utf8(bytes).expect("text").split_once(':').expect("a kind").1.to_owned();

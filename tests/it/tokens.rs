@@ -8,8 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use claimwright::identity::LocalIssuer;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
-use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Error as SocketError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -21,15 +20,17 @@ const VIEWER: &str = "{ viewer { user { email } workspace { id } } }";
 struct Forge {
     key: EncodingKey,
     kid: String,
-    now: u64,
+    now: i64,
 }
 
 impl Forge {
-    fn of(data: &Path, jwks: &Value) -> Self {
-        let pem = std::fs::read(data.join("issuer-key.pem")).expect("the key");
+    fn of(app: &TestApp, jwks: &Value) -> Self {
+        let pem = std::fs::read(app.folder().join("data/issuer-key.pem")).expect("the key");
         let kid = jwks["keys"][0]["kid"].as_str().expect("a key id").to_owned();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-        Self { key: EncodingKey::from_rsa_pem(&pem).expect("a key"), kid, now }
+        let good = app.token(Duration::from_hours(1));
+        let claims = URL_SAFE_NO_PAD.decode(good.split('.').nth(1).expect("claims")).expect("base64");
+        let claims: Value = serde_json::from_slice(&claims).expect("JSON");
+        Self { key: EncodingKey::from_rsa_pem(&pem).expect("a key"), kid, now: claims["iat"].as_i64().expect("a time") }
     }
 
     fn claims(&self) -> Value {
@@ -64,8 +65,9 @@ async fn jwks(app: &TestApp) -> Value {
 /// Every kind of token that must not be accepted.
 async fn bad_tokens(app: &TestApp) -> Vec<(&'static str, String)> {
     let keys = jwks(app).await;
-    let forge = Forge::of(&app.folder().join("data"), &keys);
+    let forge = Forge::of(app, &keys);
     let other = tempfile::tempdir().expect("a folder");
+    let now = chrono::DateTime::from_timestamp(forge.now, 0).expect("a time");
     let stranger = LocalIssuer::open(other.path()).expect("an issuer");
     let other_key = EncodingKey::from_rsa_pem(&std::fs::read(other.path().join("issuer-key.pem")).expect("a key")).expect("a key");
     let good = app.token(Duration::from_hours(1));
@@ -89,7 +91,7 @@ async fn bad_tokens(app: &TestApp) -> Vec<(&'static str, String)> {
             forge.sign(&forge.claims(), &EncodingKey::from_secret(&secret), Algorithm::HS256)
         }),
         ("RS512 with the right key", forge.sign(&forge.claims(), &forge.key, Algorithm::RS512)),
-        ("another issuer's key", stranger.issue(None, None, Duration::from_hours(1), chrono::Utc::now()).expect("a token")),
+        ("another issuer's key", stranger.issue(None, None, Duration::from_hours(1), now).expect("a token")),
         ("another key under our key's id", forge.sign(&forge.claims(), &other_key, Algorithm::RS256)),
         ("expired", forge.with(json!({ "exp": forge.now - 60 }))),
         ("without an end", forge.with(json!({ "exp": null }))),
@@ -191,7 +193,7 @@ async fn a_socket_without_a_good_token_is_closed_with_4403() {
 #[tokio::test]
 async fn good_tokens_are_accepted_in_every_form_that_clients_use() {
     let app = TestApp::start(Database::Sqlite).await;
-    let forge = Forge::of(&app.folder().join("data"), &jwks(&app).await);
+    let forge = Forge::of(&app, &jwks(&app).await);
     let access = forge.with(json!({ "token_use": "access", "client_id": LocalIssuer::CLIENT_ID, "aud": null }));
     for token in [app.token(Duration::from_hours(1)), access, forge.with(json!({ "exp": forge.now - 1 }))] {
         for scheme in ["Bearer", "bearer", "BEARER"] {

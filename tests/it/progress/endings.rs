@@ -73,9 +73,9 @@ on_both! {
     async fn a_shutdown_tells_the_streams_and_closes_with_a_code_to_come_back_on(app: TestApp) {
         let adviser = app.adviser();
         let batch = adviser.create_batch("Acme").await;
-        let mut socket = adviser.socket().await;
         let (seen, has_seen) = oneshot::channel();
         let watched = async {
+            let mut socket = adviser.socket().await;
             let mut stream = socket.subscribe(EVENTS, json!({ "id": batch })).await;
             seen.send(stream.next().await.expect("a snapshot")["batchProgress"].clone()).expect("heard");
             ends_with(&mut stream, "SHUTTING_DOWN").await;
@@ -84,14 +84,13 @@ on_both! {
         };
         let restarted = async {
             let snapshot = has_seen.await.expect("a snapshot");
-            (app.restart().await, snapshot)
+            (Box::pin(app.restart()).await, snapshot)
         };
         let ((app, snapshot), ()) = tokio::join!(restarted, watched);
         let adviser = app.adviser();
         adviser.renamed(&batch, "Acme after the restart").await;
         let missed = after(&adviser, &batch, &snapshot["cursor"], 1).await;
         assert_eq!((&missed[0]["__typename"], &missed[0]["batch"]["name"]), (&json!("BatchChanged"), &json!("Acme after the restart")));
-        drop(socket);
         app.stop().await;
     }
 }

@@ -154,7 +154,7 @@ on_each! {
         let (batch, _) = adviser.batch_of("Acme", 100).await;
         // events of many kilobytes, so that the buffers of the system are soon full
         let facts = "facts { baseline advanceSought uncertainties workUndertaken outcome }";
-        let aliases: String = (0..12).map(|n| format!("f{n}: {facts} ")).collect();
+        let aliases = (0..12).map(|n| format!("f{n}: {facts}")).collect::<Vec<_>>().join(" ");
         let query = format!("subscription($id: ID!) {{ batchProgress(batchId: $id) {{ __typename ... on StreamEvent {{ sequence cursor }} \
             ... on ProjectStatusChanged {{ project {{ {aliases} }} }} ... on StreamLagged {{ droppedCount }} \
             ... on BatchSnapshot {{ projectCounts {{ total draft }} activeRun {{ id }} }} }} }}");

@@ -5,7 +5,7 @@ use crate::support::runs::EVENTS;
 use crate::support::socket::Socket;
 use serde_json::{Value, json};
 
-fn subscribe(id: &str, query: &str, variables: Value) -> Value {
+fn subscribe(id: &str, query: &str, variables: &Value) -> Value {
     json!({ "id": id, "type": "subscribe", "payload": { "query": query, "variables": variables } })
 }
 
@@ -43,7 +43,7 @@ on_both! {
 
     async fn nothing_is_served_before_a_good_token(app: TestApp) {
         let mut socket = Socket::open(&app.url()).await;
-        socket.send(subscribe("1", "{ apiInfo { version } }", json!(null))).await;
+        socket.send(subscribe("1", "{ apiInfo { version } }", &json!(null))).await;
         assert_eq!(socket.receive().await, Err(Some(4401)), "before connection_init");
         drop(socket);
         let payloads = [json!(null), json!({}), json!({ "Authorization": "Bearer nonsense" }), json!({ "token": "a.b.c" })];
@@ -52,7 +52,6 @@ on_both! {
             socket.send(json!({ "type": "connection_init", "payload": payload })).await;
             assert_eq!(socket.receive().await, Err(Some(4403)), "{payload}");
         }
-        drop(socket);
         app.stop().await;
     }
 
@@ -65,9 +64,9 @@ on_both! {
         drop(socket);
 
         let mut socket = adviser.socket().await;
-        socket.send(subscribe("a", EVENTS, json!({ "id": batch }))).await;
+        socket.send(subscribe("a", EVENTS, &json!({ "id": batch }))).await;
         assert_eq!(socket.receive().await.expect("a snapshot")["id"], "a");
-        socket.send(subscribe("a", EVENTS, json!({ "id": batch }))).await;
+        socket.send(subscribe("a", EVENTS, &json!({ "id": batch }))).await;
         assert_eq!(socket.receive().await, Err(Some(4409)));
         drop(socket);
         app.stop().await;
@@ -78,11 +77,11 @@ on_both! {
         let batch = adviser.create_batch("Acme").await;
         let other = adviser.create_batch("Other").await;
         let mut socket = adviser.socket().await;
-        socket.send(subscribe("a", EVENTS, json!({ "id": batch }))).await;
+        socket.send(subscribe("a", EVENTS, &json!({ "id": batch }))).await;
         assert_eq!(socket.receive().await.expect("a snapshot")["payload"]["data"]["batchProgress"]["batch"]["id"], json!(batch));
         socket.send(json!({ "type": "complete", "id": "a" })).await;
         socket.send(json!({ "type": "complete", "id": "never used" })).await;
-        socket.send(subscribe("a", EVENTS, json!({ "id": other }))).await;
+        socket.send(subscribe("a", EVENTS, &json!({ "id": other }))).await;
         let next = socket.receive().await.expect("a snapshot");
         assert_eq!((&next["id"], &next["payload"]["data"]["batchProgress"]["batch"]["id"]), (&json!("a"), &json!(other)));
         adviser.renamed(&batch, "Nobody listens").await;
@@ -97,14 +96,14 @@ on_both! {
         let adviser = app.adviser();
         let batch = adviser.create_batch("Acme").await;
         let mut socket = adviser.socket().await;
-        socket.send(subscribe("s", EVENTS, json!({ "id": batch }))).await;
+        socket.send(subscribe("s", EVENTS, &json!({ "id": batch }))).await;
         assert_eq!(socket.receive().await.expect("a snapshot")["id"], "s");
-        socket.send(subscribe("q", "query($id: ID!) { batch(id: $id) { name } }", json!({ "id": batch }))).await;
+        socket.send(subscribe("q", "query($id: ID!) { batch(id: $id) { name } }", &json!({ "id": batch }))).await;
         let next = json!({ "id": "q", "type": "next", "payload": { "data": { "batch": { "name": "Acme" } } } });
         assert_eq!(socket.receive().await, Ok(next));
         assert_eq!(socket.receive().await, Ok(json!({ "id": "q", "type": "complete" })));
         for (query, code) in [("{ nothing }", "VALIDATION_FAILED"), ("{", "PARSE_FAILED")] {
-            socket.send(subscribe("q", query, json!(null))).await;
+            socket.send(subscribe("q", query, &json!(null))).await;
             let error = socket.receive().await.expect("an error");
             assert_eq!((&error["id"], &error["type"], &error["payload"][0]["extensions"]["code"]), (&json!("q"), &json!("error"), &json!(code)));
         }
