@@ -207,7 +207,6 @@ impl Batch {
 
     /// Projects.
     #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection")]
-    #[graphql(complexity = "super::connections::page_cost(first.or(last), child_complexity)")]
     async fn projects(
         &self,
         ctx: &Context<'_>,
@@ -223,7 +222,6 @@ impl Batch {
     }
 
     /// Runs, newest first.
-    #[graphql(complexity = "super::connections::page_cost(first, child_complexity)")]
     async fn runs(
         &self,
         ctx: &Context<'_>,
@@ -240,7 +238,6 @@ impl Batch {
     }
 
     /// Imports, newest first.
-    #[graphql(complexity = "super::connections::page_cost(first, child_complexity)")]
     async fn imports(
         &self,
         ctx: &Context<'_>,
@@ -252,7 +249,6 @@ impl Batch {
     }
 
     /// Exports, newest first.
-    #[graphql(complexity = "super::connections::page_cost(first, child_complexity)")]
     async fn exports(
         &self,
         ctx: &Context<'_>,
@@ -441,7 +437,6 @@ impl BatchesQuery {
 
     /// Batches of the workspace, newest first unless ordered; archived ones only where the filter asks for them.
     #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection")]
-    #[graphql(complexity = "super::connections::page_cost(first.or(last), child_complexity)")]
     async fn batches(
         &self,
         ctx: &Context<'_>,

@@ -5,7 +5,7 @@ use crate::domain::batches::BatchFilter;
 use crate::domain::generations::AttemptStatus;
 use crate::domain::ids::{BatchId, ImportId, ProjectId, RunId, SectionId};
 use crate::domain::imports::IssueFilter;
-use crate::domain::paging::{self, Page};
+use crate::domain::paging::Page;
 use crate::domain::projects::ProjectFilter;
 use crate::domain::templates::TemplateFilter;
 use crate::error::Result;
@@ -35,14 +35,6 @@ impl PageInfo {
             end_cursor: page.rows.last().map(|(_, at)| at.cursor()),
         }
     }
-}
-
-/// Cost of a page: its items, as many as were asked for, each at the cost of what is selected of it. A size that is out of
-/// range is refused elsewhere; here it must only not overflow.
-#[must_use]
-pub fn page_cost(size: Option<i32>, child: usize) -> usize {
-    let items = size.unwrap_or(paging::DEFAULT_PAGE_SIZE).clamp(1, paging::MAX_PAGE_SIZE);
-    usize::try_from(items).unwrap_or(1).saturating_mul(child.saturating_add(1))
 }
 
 /// What a connection counts when its `totalCount` is asked for.

@@ -140,7 +140,6 @@ impl GenerationRun {
     }
 
     /// Attempts, newest first.
-    #[graphql(complexity = "super::connections::page_cost(first, child_complexity)")]
     async fn attempts(
         &self,
         ctx: &Context<'_>,

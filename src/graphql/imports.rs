@@ -339,7 +339,6 @@ impl ImportJob {
     }
 
     /// What was found, in file order.
-    #[graphql(complexity = "super::connections::page_cost(first, child_complexity)")]
     async fn issues(
         &self,
         ctx: &Context<'_>,
@@ -368,7 +367,6 @@ impl ImportJob {
     }
 
     /// Projects that were created.
-    #[graphql(complexity = "super::connections::page_cost(first, child_complexity)")]
     async fn projects(
         &self,
         ctx: &Context<'_>,

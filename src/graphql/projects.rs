@@ -128,7 +128,6 @@ impl Project {
     }
 
     /// Runs and attempts that concerned this project, newest first.
-    #[graphql(complexity = "super::connections::page_cost(first, child_complexity)")]
     async fn attempts(
         &self,
         ctx: &Context<'_>,
@@ -368,7 +367,6 @@ impl ProjectsQuery {
 
     /// Projects of all batches that are not deleted.
     #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection")]
-    #[graphql(complexity = "super::connections::page_cost(first.or(last), child_complexity)")]
     async fn projects(
         &self,
         ctx: &Context<'_>,

@@ -102,7 +102,6 @@ impl Section {
     }
 
     /// Earlier and current texts, newest first.
-    #[graphql(complexity = "super::connections::page_cost(first, child_complexity)")]
     async fn revisions(
         &self,
         ctx: &Context<'_>,

@@ -67,7 +67,6 @@ impl Template {
     }
 
     /// All versions, newest first.
-    #[graphql(complexity = "super::connections::page_cost(first, child_complexity)")]
     async fn versions(
         &self,
         ctx: &Context<'_>,
@@ -319,7 +318,6 @@ impl TemplatesQuery {
     }
 
     /// Templates of the workspace, built-in ones included.
-    #[graphql(complexity = "super::connections::page_cost(first, child_complexity)")]
     async fn templates(
         &self,
         ctx: &Context<'_>,

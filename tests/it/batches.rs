@@ -52,15 +52,4 @@ on_both! {
         assert_eq!(refused(&data, "restoreBatch"), "TAKEN");
         app.stop().await;
     }
-
-    async fn a_query_that_goes_round_in_circles_costs_what_its_pages_may_hold(app: TestApp) {
-        let adviser = app.adviser();
-        let circle = "projects { nodes { batch { ".repeat(4);
-        let query = format!("{{ batches {{ nodes {{ {circle} id {} }} }} }}", "} } } ".repeat(4));
-        let error = adviser.fail(&query, json!({})).await;
-        assert_eq!(error["extensions"]["code"], "TOO_COMPLEX", "{error}");
-        let fair = "{ batches(first: 100) { nodes { projects(first: 100) { nodes { id name sections { key text } } } } } }";
-        adviser.run(fair, json!({})).await;
-        app.stop().await;
-    }
 }

@@ -16,6 +16,7 @@ mod generations;
 mod idempotency;
 mod imports;
 mod lists;
+mod narratives;
 mod playground;
 mod progress;
 mod projects;
