@@ -133,6 +133,12 @@ impl Position {
         Self { order: order.to_owned(), values }
     }
 
+    /// The position of a row in an order by a moment, ties broken by id.
+    #[must_use]
+    pub fn by_time(order: &str, at: chrono::DateTime<chrono::Utc>, id: uuid::Uuid) -> Self {
+        Self::new(order, vec![KeyValue::Micros(at.timestamp_micros()), KeyValue::Id(id)])
+    }
+
     /// The opaque cursor.
     #[must_use]
     pub fn cursor(&self) -> String {

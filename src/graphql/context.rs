@@ -26,9 +26,8 @@ use std::sync::Arc;
 
 /// What belongs to one operation: put into its request data. Its loads run only while [`Loads::drive`] runs the operation.
 #[must_use]
-pub fn session(services: &Services, actor: Option<Actor>, request_id: String, loads: &Loads) -> Data {
+pub fn session(services: &Services, actor: Option<Actor>, loads: &Loads) -> Data {
     let mut data = Data::default();
-    data.insert(RequestId(request_id));
     if let Some(actor) = actor {
         let reader = Reader { services: services.clone(), actor: actor.clone() };
         // no limit of keys: the complexity of the operation is one
@@ -37,10 +36,6 @@ pub fn session(services: &Services, actor: Option<Actor>, request_id: String, lo
     }
     data
 }
-
-/// Id of the request, for the log.
-#[derive(Debug, Clone)]
-pub struct RequestId(pub String);
 
 /// The services and the caller of a resolver.
 ///

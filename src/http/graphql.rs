@@ -88,7 +88,7 @@ async fn answer(front: &Front, request: Request, reply: &Reply) -> Result<Respon
     }
     let mut request = prepared.request;
     let loads = Loads::default();
-    request.data = context::session(&front.state.services, actor, reply.request.as_str().to_owned(), &loads);
+    request.data = context::session(&front.state.services, actor, &loads);
     // A panic in a resolver and one that never ends are answered too.
     let execution = AssertUnwindSafe(loads.drive(front.state.schema.execute(request))).catch_unwind();
     match tokio::time::timeout(settings.request_timeout, execution).await {

@@ -301,7 +301,7 @@ impl Session {
         let serial = self.serial;
         let request_id = self.id.operation(serial);
         let loads = Loads::default();
-        prepared.request.data = context::session(&self.front.state.services, Some(actor), request_id.as_str().to_owned(), &loads);
+        prepared.request.data = context::session(&self.front.state.services, Some(actor), &loads);
         let (front, queue, name) = (self.front.clone(), self.queue.clone(), id.clone());
         let task = tokio::spawn(async move {
             let sender = OperationOutput { id: name, serial, queue };

@@ -5,7 +5,7 @@ use super::generations::failure;
 use super::keyset::{SortKey, group_pages, pages_of_parents};
 use crate::domain::exports::{ExportJob, ExportOptions, Skipped};
 use crate::domain::ids::{BatchId, ExportId, UserId, WorkspaceId};
-use crate::domain::paging::{KeyValue, Page, PageRequest, Position};
+use crate::domain::paging::{Page, PageRequest, Position};
 use crate::error::{Error, Result};
 use crate::on;
 use chrono::{DateTime, Utc};
@@ -138,7 +138,7 @@ pub async fn load_pages(
     let mut found = Vec::new();
     for row in pages_of_parents(COLUMNS, from, "batch_id", &keys, request).fetch_all::<Row>(tx).await? {
         let job = ExportJob::try_from(row)?;
-        let at = Position::new(ORDER, vec![KeyValue::Micros(job.created_at.timestamp_micros()), KeyValue::Id(job.id.0)]);
+        let at = Position::by_time(ORDER, job.created_at, job.id.0);
         found.push((job.batch, job, at));
     }
     Ok(group_pages(found, request))

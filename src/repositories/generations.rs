@@ -6,7 +6,7 @@ use crate::domain::generations::{Attempt, AttemptStatus, Run, RunCounts};
 use crate::domain::ids::{AttemptId, BatchId, ProjectId, RunId, SectionId, TemplateVersionId, UserId, WorkspaceId};
 use crate::domain::jobs::JobFailure;
 use crate::domain::money::Spend;
-use crate::domain::paging::{KeyValue, Page, PageRequest, Position};
+use crate::domain::paging::{Page, PageRequest, Position};
 use crate::error::{Error, Result};
 use crate::on;
 use chrono::{DateTime, Utc};
@@ -199,7 +199,7 @@ pub async fn load_pages(
     let mut found = Vec::new();
     for row in sql.fetch_all::<Row>(tx).await? {
         let run = Run::try_from(row)?;
-        let at = Position::new(ORDER, vec![KeyValue::Micros(run.created_at.timestamp_micros()), KeyValue::Id(run.id.0)]);
+        let at = Position::by_time(ORDER, run.created_at, run.id.0);
         found.push((run.batch, run, at));
     }
     Ok(group_pages(found, request))
@@ -483,7 +483,7 @@ fn push_attempts(sql: &mut Sql, workspace: WorkspaceId, of: AttemptsOf<'_>) {
 }
 
 fn attempt_position(attempt: &Attempt) -> Position {
-    Position::new(ATTEMPT_ORDER, vec![KeyValue::Micros(attempt.started_at.timestamp_micros()), KeyValue::Id(attempt.id.0)])
+    Position::by_time(ATTEMPT_ORDER, attempt.started_at, attempt.id.0)
 }
 
 /// A page of the attempts of each of several projects, newest first.

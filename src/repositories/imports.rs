@@ -212,7 +212,7 @@ pub async fn load_pages(
     let mut found = Vec::new();
     for row in pages_of_parents(COLUMNS, from, "batch_id", &keys, request).fetch_all::<Row>(tx).await? {
         let job = ImportJob::try_from(row)?;
-        let at = Position::new(ORDER, vec![KeyValue::Micros(job.created_at.timestamp_micros()), KeyValue::Id(job.id.0)]);
+        let at = Position::by_time(ORDER, job.created_at, job.id.0);
         found.push((job.batch, job, at));
     }
     Ok(group_pages(found, request))

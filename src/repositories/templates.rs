@@ -219,7 +219,7 @@ pub async fn list(tx: &mut Tx, workspace: WorkspaceId, filter: &TemplateFilter, 
     // the order of creation puts the built-in ones first, in the order in which the product lists them
     push_page(&mut sql, &[SortKey::asc("t.created_at"), SortKey::asc("t.id")], request);
     let rows: Vec<Row> = sql.fetch_all(tx).await?;
-    let at = |t: &Template| Position::new(ORDER, vec![KeyValue::Micros(t.created_at.timestamp_micros()), KeyValue::Id(t.id.0)]);
+    let at = |t: &Template| Position::by_time(ORDER, t.created_at, t.id.0);
     Ok(Page::from_rows(rows.into_iter().map(Template::from).map(|t| (at(&t), t)).map(|(at, t)| (t, at)).collect(), request))
 }
 

@@ -67,13 +67,16 @@ impl Projects {
         if !found.is_empty() {
             return Err(Error::Refused(found));
         }
+        if let Some(reference) = &draft.external_ref
+            && projects::find_by_ref(&mut unit.tx, actor.workspace, batch.id, reference).await?.is_some()
+        {
+            let message = "Another project of the batch has this reference. Choose another one.";
+            return Err(Error::refused(ProblemCode::Taken, "input.externalRef", message));
+        }
         let new = NewProject { id: ProjectId(new_id), draft, import_row: None };
         add_in(&mut unit, &self.core, actor, &batch, None, std::slice::from_ref(&new)).await.map_err(|error| match error {
-            AddError::Taken => Error::refused(
-                ProblemCode::Taken,
-                if new.draft.external_ref.is_some() { "input.externalRef" } else { "input.id" },
-                "This reference or id is in use in the batch. Choose another one.",
-            ),
+            // references are unique under the batch's lock, so it is the id
+            AddError::Taken => Error::refused(ProblemCode::Taken, "input.id", "This id is in use. Choose another UUID."),
             AddError::Other(error) => error,
         })?;
         let project = projects::find(&mut unit.tx, actor.workspace, new.id).await?;

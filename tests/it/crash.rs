@@ -17,7 +17,7 @@ const CALLS_AT_ONCE: usize = 3;
 
 /// A data folder with a server on it that is killed again and again.
 struct Mortal {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     data: PathBuf,
     settings: Vec<(String, String)>,
     database: Option<String>,
@@ -39,7 +39,7 @@ impl Mortal {
         let database = if database == Database::Postgres { Some(create_database().await) } else { None };
         settings.extend(database.iter().map(|name| ("DATABASE_URL".to_owned(), server_url(name))));
         let server = Server::start(&data, &settings).await;
-        Self { _folder: folder, data, settings, database, server, kills: 0 }
+        Self { folder, data, settings, database, server, kills: 0 }
     }
 
     fn adviser(&self) -> Client {
@@ -47,10 +47,10 @@ impl Mortal {
     }
 
     async fn dies_and_returns(self) -> Self {
-        let Self { _folder, data, settings, database, server, kills } = self;
+        let Self { folder, data, settings, database, server, kills } = self;
         server.kill().await;
         let server = Server::start(&data, &settings).await;
-        Self { _folder, data, settings, database, server, kills: kills + 1 }
+        Self { folder, data, settings, database, server, kills: kills + 1 }
     }
 
     async fn rests(self) {
@@ -264,11 +264,11 @@ async fn sigterm_ends_a_busy_server_with_code_zero_and_the_run_goes_on_after_the
     let mut reader = Reader::of(&adviser, &batch).await;
     let run = adviser.start(&batch).await;
     reader.read_until(&adviser, |event| event["__typename"] == "ProjectStatusChanged").await;
-    let Mortal { _folder, data, settings, database, server, kills } = mortal;
+    let Mortal { folder, data, settings, database, server, kills } = mortal;
     let ended = server.terminate().await;
     assert_eq!(ended.code(), Some(0));
     let server = Server::start(&data, &settings).await;
-    mortal = Mortal { _folder, data, settings, database, server, kills };
+    mortal = Mortal { folder, data, settings, database, server, kills };
     let adviser = mortal.adviser();
     assert_eq!(adviser.follow_run(&batch, &run).await, "SUCCEEDED");
     assert_eq!(mortal.server.log(), "", "a drained server leaves nothing to be done again");

@@ -2,6 +2,8 @@
 //! `SQLite` and, where there is one, on `PostgreSQL`, from the same code.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails where it stands")]
+#![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
+#![expect(clippy::needless_pass_by_value, clippy::format_collect, reason = "tests read better with `json!` as an argument and short texts")]
 
 mod support;
 

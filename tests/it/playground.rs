@@ -4,7 +4,7 @@
 use crate::on_both;
 use crate::support::{Client, Database, TestApp, root};
 use serde_json::{Map, Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -22,11 +22,11 @@ fn prepared() -> Vec<Prepared> {
     let entries = std::fs::read_dir(&folder).expect("the folder").map(|entry| entry.expect("an entry").path());
     let mut paths: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|end| end == "graphql")).collect();
     paths.sort();
-    paths.into_iter().map(read).collect()
+    paths.iter().map(|path| read(path)).collect()
 }
 
-fn read(path: PathBuf) -> Prepared {
-    let query = std::fs::read_to_string(&path).expect("read");
+fn read(path: &Path) -> Prepared {
+    let query = std::fs::read_to_string(path).expect("read");
     let variables = std::fs::read_to_string(path.with_extension("variables.json"));
     let rules = query.lines().filter_map(|line| line.strip_prefix("# Remembers: "));
     let remembers = rules.map(|rule| {

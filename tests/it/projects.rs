@@ -22,6 +22,20 @@ fn input(batch: &str, number: usize) -> Value {
 }
 
 on_both! {
+    async fn what_is_taken_is_named_the_reference_or_the_id(app: TestApp) {
+        let adviser = app.adviser();
+        let batch = adviser.create_batch("Acme").await;
+        let mut new = input(&batch, 1);
+        new["id"] = json!(uuid::Uuid::new_v4());
+        done(&adviser.input("createProject", "__typename", new.clone()).await);
+        let mut same_id = input(&batch, 2);
+        same_id["id"] = new["id"].clone();
+        assert_eq!(refusal(&adviser.input("createProject", "__typename", same_id).await), ("TAKEN".into(), "input.id".into()));
+        let refused = refusal(&adviser.input("createProject", "__typename", input(&batch, 1)).await);
+        assert_eq!(refused, ("TAKEN".into(), "input.externalRef".into()));
+        app.stop().await;
+    }
+
     async fn a_project_gets_the_id_that_the_client_chose(app: TestApp) {
         let adviser = app.adviser();
         let batch = adviser.create_batch("Acme").await;

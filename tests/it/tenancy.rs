@@ -68,13 +68,13 @@ enum Outcome {
     Empty,
     /// A top-level error about an argument.
     BadArgument,
-    /// No object, and NOT_FOUND as the only problem.
+    /// No object, and `NOT_FOUND` as the only problem.
     NotFound,
-    /// The asker's own batch as it was, and NOT_FOUND as the only problem.
+    /// The asker's own batch as it was, and `NOT_FOUND` as the only problem.
     OwnKept,
-    /// Nothing done, and NOT_FOUND for the item.
+    /// Nothing done, and `NOT_FOUND` for the item.
     ItemNotFound,
-    /// NOT_FOUND as the error of a subscription.
+    /// `NOT_FOUND` as the error of a subscription.
     StreamNotFound,
     /// It has no id of an object: the asker's own answer.
     Own,

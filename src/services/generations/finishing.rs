@@ -50,8 +50,11 @@ impl Generations {
         let state = if project.deleted_at.is_some() {
             run.counts.skipped += 1;
             sections::settle_in(&mut unit.tx, workspace, project.id).await?;
+            // should it be restored, what is written need not be paid for again
+            let is_complete = sections::list_incomplete(&mut unit.tx, workspace, &[project.id]).await?.is_empty();
+            let status = if is_complete { ProjectStatus::NeedsReview } else { ProjectStatus::Draft };
             let now = unit.now;
-            projects::set_status_in(&mut unit.tx, workspace, &[project.id], ProjectStatus::Draft, now).await?;
+            projects::set_status_in(&mut unit.tx, workspace, &[project.id], status, now).await?;
             "SKIPPED"
         } else {
             let remaining = generations::find_remaining(&mut unit.tx, run.id, project.id).await?;

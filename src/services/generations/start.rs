@@ -60,6 +60,10 @@ impl Generations {
         if generations::load_active(&mut unit.tx, actor.workspace, &[batch.id]).await?.contains_key(&batch.id) {
             return Err(already_running());
         }
+        if batch.project_count == 0 && new.scope != GenerationScope::Listed {
+            let message = "The batch has no projects. Import some; if you did, `imports` of the batch says what was wrong with the file.";
+            return Err(narratives::nothing_to_do("input.generation.batchId", message));
+        }
         let version = version_for(&mut unit.tx, actor, &batch, &new).await?;
         let chosen = choose_projects(&mut unit.tx, actor, &batch, &new).await?;
         self.lay_out(&mut unit, actor, &chosen, &version).await?;

@@ -116,6 +116,22 @@ on_each! {
         app.stop().await;
     }
 
+    async fn a_written_project_that_was_deleted_during_a_run_comes_back_written(database: Database) {
+        let (app, drafter) = TestApp::start_held(database, 14).await;
+        let adviser = app.adviser();
+        let (batch, projects) = adviser.generated("Acme", 2).await;
+        let run = adviser.start_with(json!({ "batchId": batch, "scope": "ALL_UNAPPROVED" })).await;
+        drafter.has_begun(14 + WORKERS).await;
+        adviser.run(DELETE, json!({ "ids": [projects[0]] })).await;
+        drafter.permits.add_permits(14);
+        assert_eq!(adviser.follow_run(&batch, &run).await, "SUCCEEDED");
+        let restore = "mutation($ids: [ID!]!) { restoreProjects(ids: $ids) { done userErrors { code message } } }";
+        assert_eq!(adviser.run(restore, json!({ "ids": [projects[0]] })).await["restoreProjects"]["done"], json!([projects[0]]));
+        assert_eq!(adviser.statuses(&projects).await, ["NEEDS_REVIEW"; 2]);
+        assert_eq!(adviser.refused_start(json!({ "batchId": batch, "scope": "MISSING" })).await, "WRONG_STATE", "nothing is paid for twice");
+        app.stop().await;
+    }
+
     async fn a_project_in_work_is_closed_to_people(database: Database) {
         let (app, drafter) = TestApp::start_held(database, 7).await;
         let adviser = app.adviser();

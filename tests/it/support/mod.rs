@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a test waits for what must happen.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A database that a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,7 +192,7 @@ impl TestApp {
 
 /// Makes an empty database on the server of `TEST_DATABASE_URL`; gives its name.
 pub async fn create_database() -> String {
-    let name = format!("test_{}", uuid::Uuid::now_v7().simple());
+    let name = format!("test_{}", uuid::Uuid::new_v4().simple());
     sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin().await).await.expect("a database");
     name
 }
