@@ -6,7 +6,7 @@ QUICK := target/quick/claimwright
 PLAYGROUND_SOURCES := $(shell find playground -path playground/node_modules -prune -o -path playground/dist -prune -o -path playground/e2e -prune -o -type f -print 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint schema playground playground-if-possible clean
+.PHONY: help run test bench lint schema playground playground-if-possible clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ run: playground-if-possible ## Build, start, and the first time do the whole job
 
 test: playground-if-possible ## Run all tests, with a PostgreSQL and a browser of their own
 	tests/with-services $(CARGO) test --workspace
+
+bench: ## Say what a nested read costs beside a hand-written handler
+	$(CARGO) run --profile quick --example bench
 
 lint: ## Check format, lints and, where cargo-deny is installed, licences and sources
 	$(CARGO) fmt --all --check
