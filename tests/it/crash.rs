@@ -299,7 +299,7 @@ async fn a_wrong_configuration_exits_with_two_and_names_every_problem() {
         ("AI_PROVIDER", "oracle"),
         ("JOB_BEAT_MS", "1000"),
         ("JOB_DEAD_AFTER_MS", "1500"),
-        ("REDIS_URL", "redis://cache"),
+        ("REDIS_URL", "http://cache"),
     ]);
     let Finished { code, stdout, stderr } = run(&["serve"], &data, &wrong).await;
     assert_eq!(code, Some(2), "{stderr}");

@@ -1,0 +1,64 @@
+//! The table of all environment variables. `--help` and the documentation are made from it; it must not read any.
+
+/// Every variable: name, default, description.
+pub const VARIABLES: &[(&str, &str, &str)] = &[
+    ("HOST", "127.0.0.1", "Address to listen on; 0.0.0.0 or :: for all."),
+    ("PORT", "8080", "Port to listen on; 0 takes a free one."),
+    (
+        "OPS_ADDRESS",
+        "none",
+        "Address and port, such as 0.0.0.0:9090, where health checks and metrics are answered too; workers have no other.",
+    ),
+    ("DATA_DIR", "./data", "Folder of the embedded database, files and keys."),
+    ("DATABASE_URL", "SQLite in DATA_DIR", "PostgreSQL 15 or newer (postgres://…), so that several processes can work together."),
+    ("DATABASE_POOL", "16", "Most connections of one process to PostgreSQL (2 to 500)."),
+    ("REDIS_URL", "in process", "Redis 7 or newer (redis://… or rediss://…): events, limits and caches between processes."),
+    ("REDIS_PREFIX", "claimwright", "What keys and channels in Redis begin with, so that several installations can share a server."),
+    ("S3_BUCKET", "files in DATA_DIR", "Bucket for files; credentials and region come from AWS_* as usual."),
+    ("S3_ENDPOINT_URL", "AWS", "Base URL of a service that is compatible with S3 (with S3_BUCKET)."),
+    (
+        "S3_ADDRESSING",
+        "path with S3_ENDPOINT_URL, else virtual",
+        "path (…/bucket/key) or virtual (bucket.…/key): how a bucket is addressed.",
+    ),
+    ("S3_ENCRYPTION", "the bucket's own", "Server-side encryption of what is stored: AES256, aws:kms, or aws:kms:KEY for a key of yours."),
+    ("S3_LIFECYCLE", "on", "on or off: whether the bucket is told to expire exports and uploads; other rules of the bucket stay."),
+    ("PUBLIC_URL", "http://HOST:PORT", "Base URL at which clients reach this server, without a path; links begin with it."),
+    ("FRONTEND_URL", "the playground's own", "Origins of browser applications that may call the API, separated by commas."),
+    ("COGNITO_USER_POOL_ID", "the local issuer", "User pool of AWS Cognito whose tokens are accepted, such as eu-west-2_AbCdEf123."),
+    ("COGNITO_CLIENT_ID", "none", "App clients of the pool whose tokens are accepted, separated by commas."),
+    ("COGNITO_ISSUER_URL", "from AWS_REGION and the pool", "Exact issuer of the tokens, where it is not AWS's own."),
+    ("COGNITO_JWKS_URL", "issuer + /.well-known/jwks.json", "Where the issuer's public keys are, if elsewhere."),
+    ("AWS_REGION", "from the pool's id", "Region of the user pool and of the bucket."),
+    (
+        "ALLOW_LOCAL_ISSUER",
+        "off",
+        "on lets the local token issuer serve another address than loopback: whoever has DATA_DIR can make tokens.",
+    ),
+    ("RATE_LIMIT_PER_SECOND", "0", "Cost points that a person gets back each second; 0 means no limit."),
+    ("RATE_LIMIT_BURST", "20 times RATE_LIMIT_PER_SECOND", "Most cost points that a person can save up; 0 means no limit."),
+    ("AI_PROVIDER", "offline", "What writes narratives; this version has offline, which composes them from the facts without a model."),
+    ("OFFLINE_DELAY_MS", "0", "Milliseconds that the offline provider takes for a section, so that progress can be watched."),
+    ("WORKER_CONCURRENCY", "twice the cores, at least 4", "Jobs that one process does at the same time (1 to 1024)."),
+    ("SHUTDOWN_GRACE", "25", "Seconds that requests and jobs in flight have to end after SIGTERM."),
+    ("JOB_BEAT_MS", "10000", "Milliseconds between two signs of life of a worker process."),
+    ("JOB_DEAD_AFTER_MS", "45000", "Milliseconds without a sign of life after which its jobs go to others; at least two beats."),
+    ("INTROSPECTION", "on; off with Cognito", "on or off: whether the schema can be asked for."),
+    ("PLAYGROUND", "on; off with Cognito", "on or off: whether / serves the playground."),
+    ("LOG_FORMAT", "text", "text or json; logs go to stderr and hold no tokens, variables or narratives."),
+    ("RUST_LOG", "warn", "What is logged, such as info or claimwright=debug."),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "none", "Where traces are sent by OTLP over HTTP, such as http://collector:4318."),
+    ("OTEL_SERVICE_NAME", "claimwright", "Name of the service in traces."),
+    ("CLAIMWRIGHT_URL", "the local server", "Server that import, watch and healthcheck talk to."),
+    ("CLAIMWRIGHT_TOKEN", "a token from DATA_DIR", "Bearer token for import and watch."),
+];
+
+/// The variables, one a paragraph, for `--help`.
+#[must_use]
+pub fn help() -> String {
+    let mut text = String::from("Environment variables:\n");
+    for (name, default, description) in VARIABLES {
+        text.extend(["  ", name, " [default: ", default, "]\n      ", description, "\n"]);
+    }
+    text
+}
