@@ -265,7 +265,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 
 async fn open_db(config: &Config) -> Result<Db> {
     match config.database_url() {
-        Some(url) => Db::open(url).await,
+        Some(url) => Db::open(url, config.database_pool).await,
         None => Db::open_file(&config.data_dir.join(DATABASE_FILE)).await,
     }
 }

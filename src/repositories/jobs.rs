@@ -2,7 +2,7 @@
 //! a job's effect, its events and its end are one. Claims are fenced by worker and attempt. The only repository that
 //! opens transactions of its own (claim, beat, settle): they belong to the queue, not to a use case.
 
-use super::db::{Db, Tx, id_list};
+use super::db::{Db, Scope, Tx, id_list};
 use crate::domain::ids::{RunId, WorkspaceId};
 use crate::error::{Error, Result};
 use crate::on;
@@ -178,7 +178,7 @@ pub async fn delete_of_runs_in(tx: &mut Tx, runs: &[RunId]) -> Result<()> {
 /// # Errors
 /// As the database says.
 pub async fn claim(db: &Db, lane: &str, worker: Uuid, limit: i64) -> Result<Vec<ClaimedJob>> {
-    let mut tx = db.begin().await?;
+    let mut tx = db.begin(Scope::Everything).await?;
     // MATERIALIZED: an `IN (SELECT … LIMIT)` may be run again and take more rows
     let sql = tx.sql(
         "WITH c AS MATERIALIZED (SELECT id AS cid FROM job_queue WHERE lane = $1 AND state = 0 ORDER BY turn, id LIMIT $3 FOR UPDATE SKIP LOCKED)
@@ -202,7 +202,7 @@ pub async fn claim(db: &Db, lane: &str, worker: Uuid, limit: i64) -> Result<Vec<
 /// # Errors
 /// As the database says.
 pub async fn any_ready(db: &Db, lane: &str) -> Result<bool> {
-    let mut tx = db.read().await?;
+    let mut tx = db.read(Scope::Everything).await?;
     let found: Option<i32> = on!(tx, c => sqlx::query_scalar("SELECT 1 FROM job_queue WHERE lane = $1 AND state = 0 LIMIT 1").bind(lane).fetch_optional(c).await?);
     Ok(found.is_some())
 }
@@ -223,7 +223,7 @@ pub struct Beat {
 /// # Errors
 /// As the database says.
 pub async fn beat(db: &Db, worker: Uuid, dead_after: Duration) -> Result<Beat> {
-    let mut tx = db.begin().await?;
+    let mut tx = db.begin(Scope::Everything).await?;
     let sql = tx.sql(
         "INSERT INTO job_workers (id, seen_ms) VALUES ($1, CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint))
          ON CONFLICT (id) DO UPDATE SET seen_ms = excluded.seen_ms",
@@ -256,13 +256,13 @@ pub async fn beat(db: &Db, worker: Uuid, dead_after: Duration) -> Result<Beat> {
 pub async fn promote(db: &Db, now: DateTime<Utc>) -> Result<u64> {
     let now = now.timestamp_millis();
     // a look without a write lock first: on SQLite the writer is precious
-    let mut read = db.read().await?;
+    let mut read = db.read(Scope::Everything).await?;
     let due: Option<i32> = on!(read, c => sqlx::query_scalar("SELECT 1 FROM job_queue WHERE state = 1 AND due_ms <= $1 LIMIT 1").bind(now).fetch_optional(c).await?);
     drop(read);
     if due.is_none() {
         return Ok(0);
     }
-    let mut tx = db.begin().await?;
+    let mut tx = db.begin(Scope::Everything).await?;
     let promoted = on!(tx, c => sqlx::query("UPDATE job_queue SET state = 0 WHERE state = 1 AND due_ms <= $1").bind(now)
         .execute(c).await?.rows_affected());
     tx.commit().await?;
@@ -274,7 +274,7 @@ pub async fn promote(db: &Db, now: DateTime<Utc>) -> Result<u64> {
 /// # Errors
 /// As the database says.
 pub async fn give_back(db: &Db, worker: Uuid, job: Uuid) -> Result<()> {
-    let mut tx = db.begin().await?;
+    let mut tx = db.begin(Scope::Everything).await?;
     on!(tx, c => sqlx::query("UPDATE job_queue SET state = 0, claimed_by = NULL WHERE id = $1 AND state = 2 AND claimed_by = $2")
         .bind(job).bind(worker).execute(c).await.map(drop)?);
     tx.commit().await
@@ -285,7 +285,7 @@ pub async fn give_back(db: &Db, worker: Uuid, job: Uuid) -> Result<()> {
 /// # Errors
 /// As the database says.
 pub async fn bury(db: &Db, job: &ClaimedJob, why: &str) -> Result<()> {
-    let mut tx = db.begin().await?;
+    let mut tx = db.begin(Scope::Everything).await?;
     on!(tx, c => sqlx::query("UPDATE job_queue SET state = 3, claimed_by = NULL, failure = $3 WHERE id = $1 AND claimed_by = $2")
         .bind(job.id).bind(job.worker).bind(why).execute(c).await.map(drop)?);
     tx.commit().await
@@ -296,7 +296,7 @@ pub async fn bury(db: &Db, job: &ClaimedJob, why: &str) -> Result<()> {
 /// # Errors
 /// As the database says.
 pub async fn retry(db: &Db, job: &ClaimedJob, after: Duration, now: DateTime<Utc>) -> Result<()> {
-    let mut tx = db.begin().await?;
+    let mut tx = db.begin(Scope::Everything).await?;
     if retry_in(&mut tx, job, after, now).await.is_ok() {
         tx.commit().await?;
     }
@@ -308,7 +308,7 @@ pub async fn retry(db: &Db, job: &ClaimedJob, after: Duration, now: DateTime<Utc
 /// # Errors
 /// As the database says.
 pub async fn release(db: &Db, worker: Uuid) -> Result<()> {
-    let mut tx = db.begin().await?;
+    let mut tx = db.begin(Scope::Everything).await?;
     on!(tx, c => sqlx::query("UPDATE job_queue SET state = 0, claimed_by = NULL WHERE state = 2 AND claimed_by = $1").bind(worker)
         .execute(c).await.map(drop)?);
     on!(tx, c => sqlx::query("DELETE FROM job_workers WHERE id = $1").bind(worker).execute(c).await.map(drop)?);
@@ -320,7 +320,7 @@ pub async fn release(db: &Db, worker: Uuid) -> Result<()> {
 /// # Errors
 /// As the database says.
 pub async fn release_all(db: &Db) -> Result<u64> {
-    let mut tx = db.begin().await?;
+    let mut tx = db.begin(Scope::Everything).await?;
     let returned =
         on!(tx, c => sqlx::query("UPDATE job_queue SET state = 0, claimed_by = NULL WHERE state = 2").execute(c).await?.rows_affected());
     on!(tx, c => sqlx::query("DELETE FROM job_workers").execute(c).await.map(drop)?);
@@ -334,7 +334,7 @@ pub async fn release_all(db: &Db) -> Result<u64> {
 /// As the database says.
 pub async fn take_slot(db: &Db, name: &str, every: Duration, now: DateTime<Utc>) -> Result<bool> {
     let (now, every) = (now.timestamp_millis(), i64::try_from(every.as_millis()).unwrap_or(i64::MAX / 2));
-    let mut tx = db.begin().await?;
+    let mut tx = db.begin(Scope::Everything).await?;
     on!(tx, c => sqlx::query("INSERT INTO job_schedules (name, next_ms) VALUES ($1, 0) ON CONFLICT (name) DO NOTHING").bind(name)
         .execute(c).await.map(drop)?);
     let taken = on!(tx, c => sqlx::query("UPDATE job_schedules SET next_ms = $2 WHERE name = $1 AND next_ms <= $3")

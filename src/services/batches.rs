@@ -13,7 +13,7 @@ use crate::domain::paging::{Direction, Page, PageArgs};
 use crate::domain::projects::MAX_REF_CHARS;
 use crate::domain::templates::DEFAULT_TEMPLATE_KEY;
 use crate::error::{Error, ProblemCode, Result};
-use crate::repositories::db::{Tx, is_unique_violation};
+use crate::repositories::db::{Scope, Tx, is_unique_violation};
 use crate::repositories::{batches, exports, generations, imports, jobs, templates};
 use chrono::{DateTime, Days, Utc};
 use std::collections::HashMap;
@@ -54,7 +54,7 @@ impl Batches {
         let claim = check_claim(&mut problems, new.claim);
         problems.check()?;
 
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         if let Some(earlier) = idempotency.claim_in(&mut unit, actor.workspace, "createBatch", id).await? {
             return self.get(actor, BatchId(earlier)).await;
         }
@@ -88,7 +88,7 @@ impl Batches {
     /// Problems of the input; `NOT_FOUND`, `REVISION_CONFLICT`, `WRONG_STATE`, `TAKEN`, `TEMPLATE_UNUSABLE`.
     pub async fn update(&self, actor: &Actor, id: BatchId, expected: Option<i32>, patch: BatchPatch, at: &str) -> Result<Batch> {
         let field = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         let before = lock_live(&mut unit, actor, id, &field("id")).await?;
         revision(expected, before.revision, &field("expectedRevision"))?;
         let mut batch = before.clone();
@@ -136,7 +136,7 @@ impl Batches {
     /// # Errors
     /// `NOT_FOUND`; `WRONG_STATE` while something runs in it.
     pub async fn archive(&self, actor: &Actor, id: BatchId) -> Result<Batch> {
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         let mut batch = lock_not_deleted(&mut unit, actor, id, "id").await?;
         if batch.archived_at.is_some() {
             return Ok(batch);
@@ -151,7 +151,7 @@ impl Batches {
     /// # Errors
     /// `NOT_FOUND`; `TAKEN` if another batch has its name by now.
     pub async fn restore(&self, actor: &Actor, id: BatchId) -> Result<Batch> {
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         let mut batch = batches::lock_in(&mut unit.tx, actor.workspace, id).await?.ok_or_else(|| Error::not_found("batch", "id"))?;
         if batch.archived_at.is_none() && batch.deleted_at.is_none() {
             return Ok(batch);
@@ -165,7 +165,7 @@ impl Batches {
     /// # Errors
     /// `NOT_FOUND`; `WRONG_STATE` while something runs in it.
     pub async fn delete(&self, actor: &Actor, id: BatchId, permanently: bool) -> Result<Option<DateTime<Utc>>> {
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         let mut batch = batches::lock_in(&mut unit.tx, actor.workspace, id).await?.ok_or_else(|| Error::not_found("batch", "id"))?;
         refuse_while_busy(&mut unit.tx, actor, id, "deleted").await?;
         if permanently {
@@ -191,9 +191,9 @@ impl Batches {
     /// # Errors
     /// As the database says.
     pub async fn purge(&self) -> Result<usize> {
-        let due = batches::list_to_purge(&mut self.core.db.read().await?, self.core.now()).await?;
+        let due = batches::list_to_purge(&mut self.core.db.read(Scope::Everything).await?, self.core.now()).await?;
         for (workspace, id) in &due {
-            let mut unit = self.core.begin().await?;
+            let mut unit = self.core.begin(*workspace).await?;
             remove_in(&mut unit, &Actor::system(*workspace), *id).await?;
             unit.commit().await?;
         }
@@ -205,7 +205,7 @@ impl Batches {
     /// # Errors
     /// As the database says.
     pub async fn find(&self, actor: &Actor, id: BatchId) -> Result<Option<Batch>> {
-        batches::find(&mut self.core.db.read().await?, actor.workspace, id).await
+        batches::find(&mut self.core.db.read(actor.workspace).await?, actor.workspace, id).await
     }
 
     async fn get(&self, actor: &Actor, id: BatchId) -> Result<Batch> {
@@ -217,7 +217,7 @@ impl Batches {
     /// # Errors
     /// As the database says.
     pub async fn load(&self, actor: &Actor, ids: &[BatchId]) -> Result<HashMap<BatchId, Batch>> {
-        let found = batches::load(&mut self.core.db.read().await?, actor.workspace, ids).await?;
+        let found = batches::load(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await?;
         Ok(found.into_iter().map(|batch| (batch.id, batch)).collect())
     }
 
@@ -234,7 +234,7 @@ impl Batches {
     ) -> Result<Page<Batch>> {
         let order = if order.is_empty() { DEFAULT_ORDER } else { order };
         let request = page.check(&batches::order_name(order))?;
-        batches::list(&mut self.core.db.read().await?, actor, filter, order, &request).await
+        batches::list(&mut self.core.db.read(actor.workspace).await?, actor, filter, order, &request).await
     }
 
     /// Number of batches that match.
@@ -242,7 +242,7 @@ impl Batches {
     /// # Errors
     /// As the database says.
     pub async fn count(&self, actor: &Actor, filter: &BatchFilter) -> Result<i64> {
-        batches::count(&mut self.core.db.read().await?, actor, filter).await
+        batches::count(&mut self.core.db.read(actor.workspace).await?, actor, filter).await
     }
 
     /// Sums over the projects of several batches.
@@ -250,7 +250,7 @@ impl Batches {
     /// # Errors
     /// As the database says.
     pub async fn load_summaries(&self, actor: &Actor, ids: &[BatchId]) -> Result<HashMap<BatchId, BatchSummary>> {
-        batches::load_summaries(&mut self.core.db.read().await?, actor.workspace, ids).await
+        batches::load_summaries(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await
     }
 }
 

@@ -7,7 +7,7 @@ use crate::adapters::storage::ObjectStore;
 use crate::domain::events::BatchEvent;
 use crate::domain::ids::{BatchId, WorkspaceId};
 use crate::error::{Error, Result};
-use crate::repositories::db::{Db, Tx};
+use crate::repositories::db::{Db, Scope, Tx};
 use crate::repositories::{events, jobs};
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
@@ -65,12 +65,12 @@ impl Core {
         (self.ids)()
     }
 
-    /// Begins a unit of work.
+    /// Begins a unit of work on the rows of a workspace, or for upkeep on those of all.
     ///
     /// # Errors
     /// `UNAVAILABLE` if no connection can be had.
-    pub async fn begin(&self) -> Result<Unit> {
-        let tx = self.db.begin().await?;
+    pub async fn begin(&self, scope: impl Into<Scope>) -> Result<Unit> {
+        let tx = self.db.begin(scope).await?;
         Ok(Unit { tx, now: self.now(), bells: HashMap::new(), wake: false, core: self.clone() })
     }
 

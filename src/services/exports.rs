@@ -17,7 +17,7 @@ use crate::domain::projects::{Project, ProjectStatus};
 use crate::domain::work::{DELETE_OBJECTS, DeleteObjects, WRITE_EXPORT, WriteExport};
 use crate::error::{Error, Result};
 use crate::render::{csv_writer, docx};
-use crate::repositories::db::Tx;
+use crate::repositories::db::{Scope, Tx};
 use crate::repositories::jobs::{ClaimedJob, NewJob};
 use crate::repositories::{batches, exports, jobs, projects, sections, templates};
 use crate::services::checks::sha256_hex;
@@ -57,7 +57,7 @@ impl Exports {
     ) -> Result<ExportJob> {
         options.filter.batch = Some(batch);
         let idempotency = Idempotency::new(key, &(batch, format, &options))?;
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         let id = ExportId(self.core.new_id());
         if let Some(earlier) = idempotency.claim_in(&mut unit, actor.workspace, "createExport", id.0).await? {
             let found = exports::find(&mut unit.tx, actor.workspace, ExportId(earlier)).await?;
@@ -110,14 +110,14 @@ impl Exports {
     /// As the database or the store says; a lost claim. The job is then done again.
     pub async fn run(&self, job: &ClaimedJob, work: WriteExport) -> Result<()> {
         let actor = Actor::system(job.workspace());
-        let mut read = self.core.db.read().await?;
+        let mut read = self.core.db.read(actor.workspace).await?;
         let export = exports::find(&mut read, actor.workspace, work.export).await?.filter(|export| !export.status.is_final());
         let batch = match &export {
             Some(export) => batches::find(&mut read, actor.workspace, export.batch).await?,
             None => None,
         };
         let (Some(mut export), Some(batch)) = (export, batch) else {
-            let mut unit = self.core.begin().await?;
+            let mut unit = self.core.begin(actor.workspace).await?;
             jobs::finish_in(&mut unit.tx, job).await?;
             return unit.commit().await;
         };
@@ -161,9 +161,9 @@ impl Exports {
     /// As the database says; a lost claim.
     pub async fn give_up(&self, job: &ClaimedJob, work: WriteExport) -> Result<()> {
         let actor = Actor::system(job.workspace());
-        let found = exports::find(&mut self.core.db.read().await?, actor.workspace, work.export).await?;
+        let found = exports::find(&mut self.core.db.read(actor.workspace).await?, actor.workspace, work.export).await?;
         let Some(mut export) = found.filter(|export| !export.status.is_final()) else {
-            let mut unit = self.core.begin().await?;
+            let mut unit = self.core.begin(actor.workspace).await?;
             jobs::finish_in(&mut unit.tx, job).await?;
             return unit.commit().await;
         };
@@ -186,7 +186,7 @@ impl Exports {
     }
 
     async fn load_chunk(&self, actor: &Actor, chosen: &[Project]) -> Result<Vec<ExportProject>> {
-        let mut tx = self.core.db.read().await?;
+        let mut tx = self.core.db.read(actor.workspace).await?;
         let workspace = actor.workspace;
         let ids: Vec<ProjectId> = chosen.iter().map(|project| project.id).collect();
         let mut facts = projects::load_facts(&mut tx, workspace, &ids).await?;
@@ -230,7 +230,7 @@ impl Exports {
 
     /// Stores an export as the next of its changes and tells watchers; the last one ends the job.
     async fn save(&self, actor: &Actor, job: &ClaimedJob, export: &mut ExportJob, last: bool) -> Result<()> {
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         if last {
             jobs::finish_in(&mut unit.tx, job).await?;
             export.finished_at = Some(unit.now);
@@ -260,7 +260,7 @@ impl Exports {
     /// # Errors
     /// As the database says.
     pub async fn expire(&self) -> Result<usize> {
-        let mut unit: Unit = self.core.begin().await?;
+        let mut unit: Unit = self.core.begin(Scope::Everything).await?;
         let now = unit.now;
         let keys = exports::expire_in(&mut unit.tx, now).await?;
         let count = keys.len();
@@ -280,7 +280,7 @@ impl Exports {
         for key in &work.keys {
             self.core.store.delete(key).await?;
         }
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(job.workspace()).await?;
         jobs::finish_in(&mut unit.tx, job).await?;
         unit.commit().await
     }
@@ -290,7 +290,7 @@ impl Exports {
     /// # Errors
     /// As the database says.
     pub async fn find(&self, actor: &Actor, id: ExportId) -> Result<Option<ExportJob>> {
-        exports::find(&mut self.core.db.read().await?, actor.workspace, id).await
+        exports::find(&mut self.core.db.read(actor.workspace).await?, actor.workspace, id).await
     }
 
     /// A page of the exports of each of several batches, newest first, in one statement whatever their number.
@@ -299,7 +299,7 @@ impl Exports {
     /// `VALIDATION_FAILED` for wrong paging arguments.
     pub async fn load_pages(&self, actor: &Actor, batches: &[BatchId], page: &PageArgs) -> Result<HashMap<BatchId, Page<ExportJob>>> {
         let request = page.check(exports::ORDER)?;
-        let pages = exports::load_pages(&mut self.core.db.read().await?, actor.workspace, batches, &request).await?;
+        let pages = exports::load_pages(&mut self.core.db.read(actor.workspace).await?, actor.workspace, batches, &request).await?;
         Ok(page_for_each(batches, pages, &request))
     }
 
@@ -308,7 +308,7 @@ impl Exports {
     /// # Errors
     /// As the database says.
     pub async fn count(&self, actor: &Actor, batch: BatchId) -> Result<i64> {
-        exports::count(&mut self.core.db.read().await?, actor.workspace, batch).await
+        exports::count(&mut self.core.db.read(actor.workspace).await?, actor.workspace, batch).await
     }
 }
 

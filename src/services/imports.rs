@@ -92,7 +92,7 @@ impl Imports {
         let idempotency = Idempotency::of_bytes(key, &hashed)?;
 
         // checked before anything is stored, and again under the lock
-        match batches::find(&mut self.core.db.read().await?, actor.workspace, new.batch).await? {
+        match batches::find(&mut self.core.db.read(actor.workspace).await?, actor.workspace, new.batch).await? {
             Some(batch) if batch.deleted_at.is_none() && batch.archived_at.is_none() => {}
             Some(_) => return Err(wrong_state("input.batchId", "The batch is archived or deleted. Restore it first.")),
             None => return Err(Error::not_found("batch", "input.batchId")),
@@ -139,7 +139,7 @@ impl Imports {
     }
 
     async fn accept(&self, actor: &Actor, job: ImportJob, idempotency: &Idempotency) -> Result<ImportJob> {
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         if let Some(earlier) = idempotency.claim_in(&mut unit, actor.workspace, "importProjects", job.id.0).await? {
             let found = imports::find(&mut unit.tx, actor.workspace, ImportId(earlier)).await?;
             return found.ok_or_else(|| Error::not_found("import", ""));
@@ -159,9 +159,9 @@ impl Imports {
     /// As the database or the store says; a lost claim. The job is then done again.
     pub async fn run(&self, job: &ClaimedJob, work: ImportProjects) -> Result<()> {
         let actor = Actor::system(job.workspace());
-        let found = imports::find(&mut self.core.db.read().await?, actor.workspace, work.import).await?;
+        let found = imports::find(&mut self.core.db.read(actor.workspace).await?, actor.workspace, work.import).await?;
         let Some(mut import) = found.filter(|import| !import.status.is_final()) else { return self.drop_job(job).await };
-        let batch = batches::find(&mut self.core.db.read().await?, actor.workspace, import.batch).await?;
+        let batch = batches::find(&mut self.core.db.read(actor.workspace).await?, actor.workspace, import.batch).await?;
         let Some(batch) = batch else { return self.drop_job(job).await };
         let bytes = match self.core.store.get(&import.source_key).await {
             Ok(bytes) => bytes,
@@ -180,7 +180,7 @@ impl Imports {
             // without the cells: they are as raw as the file, and the values that were understood are what is shown
             import.preview = read.rows.iter().take(PREVIEW_ROWS).map(|row| ReadRow { cells: Vec::new(), ..row.clone() }).collect();
             import.row_count = i32::try_from(read.rows.len()).unwrap_or(i32::MAX);
-            let mut unit = self.core.begin().await?;
+            let mut unit = self.core.begin(actor.workspace).await?;
             jobs::hold_in(&mut unit.tx, job).await?;
             imports::add_issues_in(&mut unit.tx, actor.workspace, import.id, 1, &read.file_issues).await?;
             self.save(&mut unit, &actor, &mut import).await?;
@@ -206,7 +206,7 @@ impl Imports {
     /// As the database says; a lost claim.
     pub async fn give_up(&self, job: &ClaimedJob, work: ImportProjects) -> Result<()> {
         let actor = Actor::system(job.workspace());
-        let found = imports::find(&mut self.core.db.read().await?, actor.workspace, work.import).await?;
+        let found = imports::find(&mut self.core.db.read(actor.workspace).await?, actor.workspace, work.import).await?;
         let Some(import) = found.filter(|import| !import.status.is_final()) else { return self.drop_job(job).await };
         let failure = JobFailure::new(JobFailureCode::Internal, "A fault in this service; the import was not finished.");
         let status = if import.accepted_count > 0 { JobStatus::Partial } else { JobStatus::Failed };
@@ -229,7 +229,7 @@ impl Imports {
     /// Settles some rows in one transaction: projects, findings and the checkpoint.
     async fn store_chunk(&self, actor: &Actor, job: &ClaimedJob, import: &mut ImportJob, mut rows: Vec<ReadRow>) -> Result<()> {
         let workspace = actor.workspace;
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         let batch = lock_live(&mut unit, actor, import.batch, "batch").await?;
         jobs::hold_in(&mut unit.tx, job).await?;
         let references: Vec<&str> = rows.iter().filter_map(|row| row.draft.external_ref.as_deref()).collect();
@@ -313,7 +313,7 @@ impl Imports {
 
     /// Ends an import whose rows are all settled; refused rows are offered back as a file.
     async fn conclude(&self, actor: &Actor, job: &ClaimedJob, mut import: ImportJob, read: &Read) -> Result<()> {
-        let refusals = imports::list_refusals(&mut self.core.db.read().await?, actor.workspace, import.id).await?;
+        let refusals = imports::list_refusals(&mut self.core.db.read(actor.workspace).await?, actor.workspace, import.id).await?;
         let mut first_reason = None;
         if !refusals.is_empty() {
             first_reason = refusals.first().map(|(row, message)| format!("Row {row}: {message}"));
@@ -347,7 +347,7 @@ impl Imports {
         status: JobStatus,
         failure: Option<JobFailure>,
     ) -> Result<()> {
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         batches::lock_in(&mut unit.tx, actor.workspace, import.batch).await?;
         jobs::finish_in(&mut unit.tx, job).await?;
         (import.status, import.failure, import.finished_at) = (status, failure, Some(unit.now));
@@ -366,7 +366,7 @@ impl Imports {
     }
 
     async fn drop_job(&self, job: &ClaimedJob) -> Result<()> {
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(job.workspace()).await?;
         jobs::finish_in(&mut unit.tx, job).await?;
         unit.commit().await
     }
@@ -376,7 +376,7 @@ impl Imports {
     /// # Errors
     /// As the database says.
     pub async fn find(&self, actor: &Actor, id: ImportId) -> Result<Option<ImportJob>> {
-        imports::find(&mut self.core.db.read().await?, actor.workspace, id).await
+        imports::find(&mut self.core.db.read(actor.workspace).await?, actor.workspace, id).await
     }
 
     /// Imports by id.
@@ -384,7 +384,7 @@ impl Imports {
     /// # Errors
     /// As the database says.
     pub async fn load(&self, actor: &Actor, ids: &[ImportId]) -> Result<HashMap<ImportId, ImportJob>> {
-        let found = imports::load(&mut self.core.db.read().await?, actor.workspace, ids).await?;
+        let found = imports::load(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await?;
         Ok(found.into_iter().map(|import| (import.id, import)).collect())
     }
 
@@ -394,7 +394,7 @@ impl Imports {
     /// `VALIDATION_FAILED` for wrong paging arguments.
     pub async fn load_pages(&self, actor: &Actor, batches: &[BatchId], page: &PageArgs) -> Result<HashMap<BatchId, Page<ImportJob>>> {
         let request = page.check(imports::ORDER)?;
-        let pages = imports::load_pages(&mut self.core.db.read().await?, actor.workspace, batches, &request).await?;
+        let pages = imports::load_pages(&mut self.core.db.read(actor.workspace).await?, actor.workspace, batches, &request).await?;
         Ok(page_for_each(batches, pages, &request))
     }
 
@@ -403,7 +403,7 @@ impl Imports {
     /// # Errors
     /// As the database says.
     pub async fn count(&self, actor: &Actor, batch: BatchId) -> Result<i64> {
-        imports::count(&mut self.core.db.read().await?, actor.workspace, batch).await
+        imports::count(&mut self.core.db.read(actor.workspace).await?, actor.workspace, batch).await
     }
 
     /// A page of what an import found, in file order.
@@ -412,7 +412,7 @@ impl Imports {
     /// `VALIDATION_FAILED` for wrong paging arguments.
     pub async fn list_issues(&self, actor: &Actor, import: ImportId, filter: &IssueFilter, page: &PageArgs) -> Result<Page<ImportIssue>> {
         let request = page.check(imports::ISSUE_ORDER)?;
-        imports::list_issues(&mut self.core.db.read().await?, actor.workspace, import, filter, &request).await
+        imports::list_issues(&mut self.core.db.read(actor.workspace).await?, actor.workspace, import, filter, &request).await
     }
 
     /// Number of issues that match.
@@ -420,7 +420,7 @@ impl Imports {
     /// # Errors
     /// As the database says.
     pub async fn count_issues(&self, actor: &Actor, import: ImportId, filter: &IssueFilter) -> Result<i64> {
-        imports::count_issues(&mut self.core.db.read().await?, actor.workspace, import, filter).await
+        imports::count_issues(&mut self.core.db.read(actor.workspace).await?, actor.workspace, import, filter).await
     }
 
     /// A link to the refused rows; none if there are none.

@@ -56,7 +56,7 @@ impl Narratives {
     /// # Errors
     /// `VALIDATION_FAILED` naming the argument for an unknown template or section.
     pub async fn check(&self, actor: &Actor, loose: &LooseNarrative) -> Result<(Report, DateTime<Utc>)> {
-        let mut tx = self.core.db.read().await?;
+        let mut tx = self.core.db.read(actor.workspace).await?;
         let template = match loose.template {
             Some(id) => templates::find(&mut tx, actor.workspace, id).await?,
             None => templates::find_by_key(&mut tx, actor.workspace, DEFAULT_TEMPLATE_KEY).await?,
@@ -80,7 +80,7 @@ impl Narratives {
     /// # Errors
     /// As the database says.
     pub async fn select_aif(&self, actor: &Actor, batch: &Batch) -> Result<BatchSelection> {
-        select_aif_in(&mut self.core.db.read().await?, actor, batch).await
+        select_aif_in(&mut self.core.db.read(actor.workspace).await?, actor, batch).await
     }
 }
 

@@ -7,6 +7,7 @@ use crate::domain::ids::{TemplateId, TemplateVersionId, UserId, WorkspaceId};
 use crate::domain::people::{User, Workspace};
 use crate::domain::templates::{Template, TemplateVersion};
 use crate::error::{Error, Result};
+use crate::repositories::db::Scope;
 use crate::repositories::{people, templates};
 use chrono::Duration;
 use std::collections::HashMap;
@@ -53,7 +54,7 @@ impl People {
     }
 
     async fn meet(&self, principal: &Principal) -> Result<(UserId, WorkspaceId)> {
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(Scope::Everything).await?;
         let (now, tx) = (unit.now, &mut unit.tx);
         let workspace = match principal.workspace {
             Some(id) => WorkspaceId(id),
@@ -108,7 +109,7 @@ impl People {
         if id != actor.workspace {
             return Ok(None);
         }
-        people::find_workspace(&mut self.core.db.read().await?, id).await
+        people::find_workspace(&mut self.core.db.read(actor.workspace).await?, id).await
     }
 
     /// Users of the caller's workspace by id.
@@ -116,7 +117,7 @@ impl People {
     /// # Errors
     /// As the database says.
     pub async fn load_users(&self, actor: &Actor, ids: &[UserId]) -> Result<HashMap<UserId, User>> {
-        let users = people::load_users(&mut self.core.db.read().await?, actor.workspace, ids).await?;
+        let users = people::load_users(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await?;
         Ok(users.into_iter().map(|user| (user.id, user)).collect())
     }
 }

@@ -101,7 +101,8 @@ impl Progress {
         let core = self.core.clone();
         // listen before looking: what happens in between is then heard
         let mut listener = core.bus.subscribe(Topic::Batch(id)).await;
-        let batch = batches::find(&mut core.db.read().await?, actor.workspace, id).await?.ok_or_else(|| not_found("batch"))?;
+        let batch =
+            batches::find(&mut core.db.read(actor.workspace).await?, actor.workspace, id).await?.ok_or_else(|| not_found("batch"))?;
         let after = after.map(|text| EventCursor::parse(&text, id.0)).transpose()?.map(|cursor| cursor.sequence);
         if after.is_some_and(|sequence| sequence > batch.event_sequence) {
             return Err(Error::argument("after", "`after` is ahead of this stream; take it from an event or from `eventCursor`."));
@@ -124,11 +125,11 @@ impl Progress {
             loop {
                 // a replay may be longer than what is read at once
                 while std::mem::take(&mut behind) {
-                    let missed = events::list_after(&mut core.db.read().await?, actor.workspace, id, last, READ_AT_ONCE).await?;
+                    let missed = events::list_after(&mut core.db.read(actor.workspace).await?, actor.workspace, id, last, READ_AT_ONCE).await?;
                     let Some(first) = missed.first() else { break };
                     behind = true;
                     if last >= asked_for && core.now() - first.occurred_at > LAG_AGE {
-                        let head = batches::find(&mut core.db.read().await?, actor.workspace, id).await?.map_or(last, |b| b.event_sequence);
+                        let head = batches::find(&mut core.db.read(actor.workspace).await?, actor.workspace, id).await?.map_or(last, |b| b.event_sequence);
                         if head - last > LAG_EVENTS {
                             yield BatchItem::Lagged { sequence: last, dropped: head - last, at: core.now() };
                             yield BatchItem::Snapshot { sequence: head, at: core.now() };
@@ -152,7 +153,7 @@ impl Progress {
                         return;
                     }
                     Woken::Bell(_) => behind = true,
-                    Woken::Look => match batches::find(&mut core.db.read().await?, actor.workspace, id).await? {
+                    Woken::Look => match batches::find(&mut core.db.read(actor.workspace).await?, actor.workspace, id).await? {
                         Some(batch) if batch.deleted_at.is_none() => behind = batch.event_sequence > last,
                         _ => {
                             yield BatchItem::Ended { sequence: last, reason: EndReason::Deleted, at: core.now() };
@@ -175,7 +176,8 @@ impl Progress {
     pub async fn watch_import(&self, actor: Actor, id: ImportId) -> Result<impl Stream<Item = Result<ImportJob>> + Send + 'static + use<>> {
         let core = self.core.clone();
         let mut listener = core.bus.subscribe(Topic::Import(id)).await;
-        let first = imports::find(&mut core.db.read().await?, actor.workspace, id).await?.ok_or_else(|| not_found("import"))?;
+        let first =
+            imports::find(&mut core.db.read(actor.workspace).await?, actor.workspace, id).await?.ok_or_else(|| not_found("import"))?;
         Ok(async_stream::try_stream! {
             let (mut last, mut ended) = (first.sequence, first.status.is_final());
             yield first;
@@ -183,7 +185,7 @@ impl Progress {
                 if let Woken::End(_) = next(&core, &actor, listener.as_mut()).await {
                     return;
                 }
-                let Some(now) = imports::find(&mut core.db.read().await?, actor.workspace, id).await? else { return };
+                let Some(now) = imports::find(&mut core.db.read(actor.workspace).await?, actor.workspace, id).await? else { return };
                 if now.sequence > last {
                     (last, ended) = (now.sequence, now.status.is_final());
                     yield now;
@@ -199,7 +201,8 @@ impl Progress {
     pub async fn watch_export(&self, actor: Actor, id: ExportId) -> Result<impl Stream<Item = Result<ExportJob>> + Send + 'static + use<>> {
         let core = self.core.clone();
         let mut listener = core.bus.subscribe(Topic::Export(id)).await;
-        let first = exports::find(&mut core.db.read().await?, actor.workspace, id).await?.ok_or_else(|| not_found("export"))?;
+        let first =
+            exports::find(&mut core.db.read(actor.workspace).await?, actor.workspace, id).await?.ok_or_else(|| not_found("export"))?;
         Ok(async_stream::try_stream! {
             let (mut last, mut ended) = (first.sequence, first.status.is_final());
             yield first;
@@ -207,7 +210,7 @@ impl Progress {
                 if let Woken::End(_) = next(&core, &actor, listener.as_mut()).await {
                     return;
                 }
-                let Some(now) = exports::find(&mut core.db.read().await?, actor.workspace, id).await? else { return };
+                let Some(now) = exports::find(&mut core.db.read(actor.workspace).await?, actor.workspace, id).await? else { return };
                 if now.sequence > last {
                     (last, ended) = (now.sequence, now.status.is_final());
                     yield now;
@@ -228,7 +231,7 @@ async fn has_all_after(core: &Core, actor: &Actor, id: BatchId, sequence: i64, h
     if sequence == head {
         return Ok(true);
     }
-    let next = events::list_after(&mut core.db.read().await?, actor.workspace, id, sequence, 1).await?;
+    let next = events::list_after(&mut core.db.read(actor.workspace).await?, actor.workspace, id, sequence, 1).await?;
     Ok(next.first().is_some_and(|event| event.sequence == sequence + 1))
 }
 

@@ -50,7 +50,7 @@ impl Projects {
         key: Option<String>,
     ) -> Result<Project> {
         let idempotency = Idempotency::new(key, &(batch, &id, &draft))?;
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         let new_id = match id.as_deref().map(Uuid::parse_str) {
             None => self.core.new_id(),
             Some(Ok(id)) if !id.is_nil() => id,
@@ -89,7 +89,7 @@ impl Projects {
     /// # Errors
     /// Problems of the input; `NOT_FOUND`, `REVISION_CONFLICT`, `WRONG_STATE`, `TAKEN`.
     pub async fn update(&self, actor: &Actor, id: ProjectId, expected: Option<i32>, patch: ProjectPatch) -> Result<Project> {
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         let (batch, before) = lock_project(&mut unit, actor, id, "input.id").await?;
         revision(expected, before.revision, "input.expectedRevision")?;
         refuse_closed(&before, "input.id")?;
@@ -151,7 +151,7 @@ impl Projects {
             }
         }
         for (batch, ids) in by_batch {
-            let mut unit = self.core.begin().await?;
+            let mut unit = self.core.begin(actor.workspace).await?;
             if let Err(error) = lock_live(&mut unit, actor, batch, "ids").await {
                 outcome.fail_all(&ids, error)?;
                 continue;
@@ -202,7 +202,7 @@ impl Projects {
     /// `NOT_FOUND` for the batch or a project that is not in it; `WRONG_STATE`.
     pub async fn pin(&self, actor: &Actor, batch: BatchId, pin: &[ProjectId], unpin: &[ProjectId]) -> Result<Batch> {
         id_count(pin.len() + unpin.len())?;
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         let batch = lock_live(&mut unit, actor, batch, "batchId").await?;
         let mut changed = false;
         for (ids, pinned, field) in [(pin, true, "pin"), (unpin, false, "unpin")] {
@@ -232,7 +232,7 @@ impl Projects {
     /// # Errors
     /// As the database says.
     pub async fn find(&self, actor: &Actor, id: ProjectId) -> Result<Option<Project>> {
-        projects::find(&mut self.core.db.read().await?, actor.workspace, id).await
+        projects::find(&mut self.core.db.read(actor.workspace).await?, actor.workspace, id).await
     }
 
     /// A project that is not deleted, by the client's reference.
@@ -240,7 +240,7 @@ impl Projects {
     /// # Errors
     /// As the database says.
     pub async fn find_by_ref(&self, actor: &Actor, batch: BatchId, external_ref: &str) -> Result<Option<Project>> {
-        projects::find_by_ref(&mut self.core.db.read().await?, actor.workspace, batch, external_ref).await
+        projects::find_by_ref(&mut self.core.db.read(actor.workspace).await?, actor.workspace, batch, external_ref).await
     }
 
     /// Projects by id, deleted ones too.
@@ -248,7 +248,7 @@ impl Projects {
     /// # Errors
     /// As the database says.
     pub async fn load(&self, actor: &Actor, ids: &[ProjectId]) -> Result<HashMap<ProjectId, Project>> {
-        let found = projects::load(&mut self.core.db.read().await?, actor.workspace, ids).await?;
+        let found = projects::load(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await?;
         Ok(found.into_iter().map(|project| (project.id, project)).collect())
     }
 
@@ -257,7 +257,7 @@ impl Projects {
     /// # Errors
     /// As the database says.
     pub async fn load_facts(&self, actor: &Actor, ids: &[ProjectId]) -> Result<HashMap<ProjectId, Facts>> {
-        projects::load_facts(&mut self.core.db.read().await?, actor.workspace, ids).await
+        projects::load_facts(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await
     }
 
     /// Reports of the last checks, with their times.
@@ -265,7 +265,7 @@ impl Projects {
     /// # Errors
     /// As the database says.
     pub async fn load_reports(&self, actor: &Actor, ids: &[ProjectId]) -> Result<HashMap<ProjectId, (Report, DateTime<Utc>)>> {
-        projects::load_reports(&mut self.core.db.read().await?, actor.workspace, ids).await
+        projects::load_reports(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await
     }
 
     /// A page of projects.
@@ -281,7 +281,7 @@ impl Projects {
     ) -> Result<Page<Project>> {
         let order = if order.is_empty() { DEFAULT_ORDER } else { order };
         let request = page.check(&projects::order_name(order))?;
-        projects::list(&mut self.core.db.read().await?, actor.workspace, filter, order, &request).await
+        projects::list(&mut self.core.db.read(actor.workspace).await?, actor.workspace, filter, order, &request).await
     }
 
     /// A page of the projects of each of several batches, in one statement whatever their number.
@@ -298,7 +298,8 @@ impl Projects {
     ) -> Result<HashMap<BatchId, Page<Project>>> {
         let order = if order.is_empty() { DEFAULT_ORDER } else { order };
         let request = page.check(&projects::order_name(order))?;
-        let pages = projects::load_pages(&mut self.core.db.read().await?, actor.workspace, batches, filter, order, &request).await?;
+        let pages =
+            projects::load_pages(&mut self.core.db.read(actor.workspace).await?, actor.workspace, batches, filter, order, &request).await?;
         Ok(page_for_each(batches, pages, &request))
     }
 
@@ -307,7 +308,7 @@ impl Projects {
     /// # Errors
     /// As the database says.
     pub async fn count(&self, actor: &Actor, filter: &ProjectFilter) -> Result<i64> {
-        projects::count(&mut self.core.db.read().await?, actor.workspace, filter).await
+        projects::count(&mut self.core.db.read(actor.workspace).await?, actor.workspace, filter).await
     }
 }
 

@@ -76,7 +76,7 @@ impl Sections {
     async fn change(&self, actor: &Actor, change: Change<'_>) -> Result<ChangedSection> {
         let at = |name: &str| if change.field.is_empty() { name.to_owned() } else { format!("{}.{name}", change.field) };
         let missing = || Error::not_found("section", &at("sectionId"));
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         let found = sections::find(&mut unit.tx, actor.workspace, change.section).await?.ok_or_else(missing)?;
         let (batch, mut project) = lock_project(&mut unit, actor, found.project, &at("sectionId")).await?;
         // read again under the batch's lock: what was read before it may have changed
@@ -146,7 +146,7 @@ impl Sections {
         let mut problems = super::checks::Problems::default();
         let note = problems.optional("note", note, MAX_NOTE_CHARS);
         problems.check()?;
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         let (batch, mut project) = lock_project(&mut unit, actor, id, "id").await?;
         revision(expected, project.revision, "expectedRevision")?;
         match project.status {
@@ -205,7 +205,7 @@ impl Sections {
         let mut problems = super::checks::Problems::default();
         let reason = problems.required("reason", reason, MAX_NOTE_CHARS);
         problems.check()?;
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         let (batch, mut project) = lock_project(&mut unit, actor, id, "id").await?;
         if project.status != ProjectStatus::Approved {
             return Err(wrong_state("id", "The project is not approved; there is nothing to take back."));
@@ -230,7 +230,7 @@ impl Sections {
     /// # Errors
     /// As the database says.
     pub async fn find(&self, actor: &Actor, id: SectionId) -> Result<Option<Section>> {
-        sections::find(&mut self.core.db.read().await?, actor.workspace, id).await
+        sections::find(&mut self.core.db.read(actor.workspace).await?, actor.workspace, id).await
     }
 
     /// Sections of several projects, in the order of their templates.
@@ -238,7 +238,7 @@ impl Sections {
     /// # Errors
     /// As the database says.
     pub async fn load_for_projects(&self, actor: &Actor, ids: &[ProjectId]) -> Result<HashMap<ProjectId, Vec<Section>>> {
-        sections::load_for_projects(&mut self.core.db.read().await?, actor.workspace, ids).await
+        sections::load_for_projects(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await
     }
 
     /// Newest texts of several sections.
@@ -246,7 +246,7 @@ impl Sections {
     /// # Errors
     /// As the database says.
     pub async fn load_texts(&self, actor: &Actor, ids: &[SectionId]) -> Result<HashMap<SectionId, String>> {
-        sections::load_texts(&mut self.core.db.read().await?, actor.workspace, ids).await
+        sections::load_texts(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await
     }
 
     /// A page of the revisions of each of several sections, newest first, in one statement whatever their number.
@@ -260,7 +260,7 @@ impl Sections {
         page: &PageArgs,
     ) -> Result<HashMap<SectionId, Page<Revision>>> {
         let request = page.check(sections::REVISION_ORDER)?;
-        let pages = sections::load_revision_pages(&mut self.core.db.read().await?, actor.workspace, ids, &request).await?;
+        let pages = sections::load_revision_pages(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids, &request).await?;
         Ok(page_for_each(ids, pages, &request))
     }
 
@@ -269,7 +269,7 @@ impl Sections {
     /// # Errors
     /// As the database says.
     pub async fn count_revisions(&self, actor: &Actor, section: SectionId) -> Result<i64> {
-        sections::count_revisions(&mut self.core.db.read().await?, actor.workspace, section).await
+        sections::count_revisions(&mut self.core.db.read(actor.workspace).await?, actor.workspace, section).await
     }
 
     /// A revision by its id.
@@ -277,7 +277,7 @@ impl Sections {
     /// # Errors
     /// As the database says.
     pub async fn find_revision(&self, actor: &Actor, id: RevisionId) -> Result<Option<Revision>> {
-        sections::find_revision_by_id(&mut self.core.db.read().await?, actor.workspace, id).await
+        sections::find_revision_by_id(&mut self.core.db.read(actor.workspace).await?, actor.workspace, id).await
     }
 }
 

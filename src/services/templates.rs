@@ -64,7 +64,7 @@ impl Templates {
         problems.extend(section_problems(&new.sections, &field("sections")));
         problems.check()?;
 
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         let id = self.core.new_id();
         if let Some(earlier) = idempotency.claim_in(&mut unit, actor.workspace, mutation, id).await? {
             let found = self.find(actor, TemplateId(earlier)).await?;
@@ -110,7 +110,7 @@ impl Templates {
     /// # Errors
     /// Problems of the input; `NOT_FOUND`, `REVISION_CONFLICT`, `WRONG_STATE` for a built-in or archived one.
     pub async fn update(&self, actor: &Actor, id: TemplateId, expected: Option<i32>, patch: TemplatePatch) -> Result<Template> {
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         let found = templates::lock_in(&mut unit.tx, actor.workspace, id).await?;
         let mut template = found.ok_or_else(|| Error::not_found("template", "input.id"))?;
         if template.built_in {
@@ -164,7 +164,7 @@ impl Templates {
     /// # Errors
     /// `NOT_FOUND`; `WRONG_STATE` for the default template, which new batches need.
     pub async fn set_archived(&self, actor: &Actor, id: TemplateId, archived: bool) -> Result<Template> {
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         let found = templates::lock_in(&mut unit.tx, actor.workspace, id).await?;
         let mut template = found.ok_or_else(|| Error::not_found("template", "id"))?;
         if template.key == crate::domain::templates::DEFAULT_TEMPLATE_KEY && archived {
@@ -185,7 +185,7 @@ impl Templates {
     /// # Errors
     /// `NOT_FOUND`; `WRONG_STATE` for a built-in or used one.
     pub async fn delete(&self, actor: &Actor, id: TemplateId) -> Result<()> {
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         let found = templates::lock_in(&mut unit.tx, actor.workspace, id).await?;
         let template = found.ok_or_else(|| Error::not_found("template", "id"))?;
         if template.built_in {
@@ -203,7 +203,7 @@ impl Templates {
     /// # Errors
     /// As the database says.
     pub async fn find(&self, actor: &Actor, id: TemplateId) -> Result<Option<Template>> {
-        templates::find(&mut self.core.db.read().await?, actor.workspace, id).await
+        templates::find(&mut self.core.db.read(actor.workspace).await?, actor.workspace, id).await
     }
 
     /// A template by its key.
@@ -211,7 +211,7 @@ impl Templates {
     /// # Errors
     /// As the database says.
     pub async fn find_by_key(&self, actor: &Actor, key: &str) -> Result<Option<Template>> {
-        templates::find_by_key(&mut self.core.db.read().await?, actor.workspace, key).await
+        templates::find_by_key(&mut self.core.db.read(actor.workspace).await?, actor.workspace, key).await
     }
 
     /// Templates by id.
@@ -219,7 +219,7 @@ impl Templates {
     /// # Errors
     /// As the database says.
     pub async fn load(&self, actor: &Actor, ids: &[TemplateId]) -> Result<HashMap<TemplateId, Template>> {
-        let found = templates::load(&mut self.core.db.read().await?, actor.workspace, ids).await?;
+        let found = templates::load(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await?;
         Ok(found.into_iter().map(|template| (template.id, template)).collect())
     }
 
@@ -228,7 +228,7 @@ impl Templates {
     /// # Errors
     /// As the database says.
     pub async fn load_versions(&self, actor: &Actor, ids: &[TemplateVersionId]) -> Result<HashMap<TemplateVersionId, TemplateVersion>> {
-        let found = templates::load_versions(&mut self.core.db.read().await?, actor.workspace, ids).await?;
+        let found = templates::load_versions(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await?;
         Ok(found.into_iter().map(|version| (version.id, version)).collect())
     }
 
@@ -237,7 +237,7 @@ impl Templates {
     /// # Errors
     /// As the database says.
     pub async fn find_version(&self, actor: &Actor, template: TemplateId, number: i32) -> Result<Option<TemplateVersion>> {
-        templates::find_version(&mut self.core.db.read().await?, actor.workspace, template, number).await
+        templates::find_version(&mut self.core.db.read(actor.workspace).await?, actor.workspace, template, number).await
     }
 
     /// A page of templates, built-in ones first.
@@ -246,7 +246,7 @@ impl Templates {
     /// `VALIDATION_FAILED` for wrong paging arguments.
     pub async fn list(&self, actor: &Actor, filter: &TemplateFilter, page: &PageArgs) -> Result<Page<Template>> {
         let request = page.check(templates::ORDER)?;
-        templates::list(&mut self.core.db.read().await?, actor.workspace, filter, &request).await
+        templates::list(&mut self.core.db.read(actor.workspace).await?, actor.workspace, filter, &request).await
     }
 
     /// Number of templates that match.
@@ -254,7 +254,7 @@ impl Templates {
     /// # Errors
     /// As the database says.
     pub async fn count(&self, actor: &Actor, filter: &TemplateFilter) -> Result<i64> {
-        templates::count(&mut self.core.db.read().await?, actor.workspace, filter).await
+        templates::count(&mut self.core.db.read(actor.workspace).await?, actor.workspace, filter).await
     }
 
     /// A page of the versions of each of several templates, newest first, in one statement whatever their number.
@@ -268,7 +268,7 @@ impl Templates {
         page: &PageArgs,
     ) -> Result<HashMap<TemplateId, Page<TemplateVersion>>> {
         let request = page.check(templates::VERSION_ORDER)?;
-        let pages = templates::load_version_pages(&mut self.core.db.read().await?, actor.workspace, ids, &request).await?;
+        let pages = templates::load_version_pages(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids, &request).await?;
         Ok(page_for_each(ids, pages, &request))
     }
 }

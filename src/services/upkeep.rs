@@ -5,6 +5,7 @@ use super::core::Core;
 use super::exports::Exports;
 use crate::domain::events::RETENTION_HOURS;
 use crate::error::Result;
+use crate::repositories::db::Scope;
 use crate::repositories::{events, idempotency, jobs};
 use chrono::Duration;
 
@@ -35,7 +36,7 @@ impl Upkeep {
         if !jobs::take_slot(&self.core.db, "upkeep", EVERY, now).await? {
             return Ok(());
         }
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(Scope::Everything).await?;
         let events = events::purge_in(&mut unit.tx, now - Duration::hours(RETENTION_HOURS.into())).await?;
         let keys = idempotency::purge_in(&mut unit.tx, now - Duration::hours(KEY_HOURS)).await?;
         unit.commit().await?;

@@ -15,7 +15,7 @@ use crate::domain::ids::BatchId;
 use crate::domain::jobs::JobStatus;
 use crate::domain::projects::ProjectDraft;
 use crate::on;
-use crate::repositories::db::Db;
+use crate::repositories::db::{Db, Scope};
 use crate::services::core::{Clock, IdSource};
 use bytes::Bytes;
 use chrono::Utc;
@@ -157,7 +157,7 @@ impl World {
 
     /// States of all jobs, with the number of those in each.
     async fn jobs(&self) -> Vec<(i64, i64)> {
-        let mut tx = self.core.db.read().await.unwrap();
+        let mut tx = self.core.db.read(Scope::Everything).await.unwrap();
         on!(tx, c => sqlx::query_as("SELECT CAST(state AS BIGINT), count(*) FROM job_queue GROUP BY state ORDER BY state")
             .fetch_all(c).await.unwrap())
     }
@@ -220,7 +220,7 @@ async fn a_claim_that_was_taken_away_is_dropped_without_a_trace() {
     let stop = CancellationToken::new();
     let working = tokio::spawn(world.workers(Duration::from_secs(20)).run(stop.clone()));
     begun.notified().await;
-    let mut tx = world.core.db.begin().await.unwrap();
+    let mut tx = world.core.db.begin(Scope::Everything).await.unwrap();
     jobs::delete_of_runs_in(&mut tx, &[run.id]).await.unwrap();
     tx.commit().await.unwrap();
     dropped.notified().await;

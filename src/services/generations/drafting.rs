@@ -50,8 +50,8 @@ impl Generations {
 
     /// Notes that the section is being written, unless there is nothing left to do for it.
     async fn begin_section(&self, actor: &Actor, job: &ClaimedJob, work: DraftSection) -> Result<Option<Call>> {
-        let mut facts = projects::load_facts(&mut self.core.db.read().await?, actor.workspace, &[work.project]).await?;
-        let mut unit = self.core.begin().await?;
+        let mut facts = projects::load_facts(&mut self.core.db.read(actor.workspace).await?, actor.workspace, &[work.project]).await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         batches::lock_in(&mut unit.tx, actor.workspace, work.batch).await?;
         let run = generations::lock_in(&mut unit.tx, actor.workspace, work.run).await?;
         let project = projects::find(&mut unit.tx, actor.workspace, work.project).await?;
@@ -227,7 +227,7 @@ impl Generations {
     }
 
     async fn reopen(&self, actor: &Actor, work: DraftSection) -> Result<(Unit, Run)> {
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         batches::lock_in(&mut unit.tx, actor.workspace, work.batch).await?;
         let run = generations::lock_in(&mut unit.tx, actor.workspace, work.run).await?;
         // the batch may have been removed for good meanwhile: then there is nothing to write to

@@ -36,7 +36,7 @@ impl Generations {
     async fn end_project(&self, job: &ClaimedJob, work: FinishProject, fault: Option<JobFailure>) -> Result<()> {
         let actor = Actor::system(job.workspace());
         let workspace = actor.workspace;
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         batches::lock_in(&mut unit.tx, workspace, work.batch).await?;
         let run = generations::lock_in(&mut unit.tx, workspace, work.run).await?;
         let project = projects::find(&mut unit.tx, workspace, work.project).await?;
@@ -104,7 +104,7 @@ impl Generations {
     /// As the database says; a lost claim.
     pub async fn finish_run(&self, job: &ClaimedJob, work: FinishRun) -> Result<()> {
         let actor = Actor::system(job.workspace());
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         batches::lock_in(&mut unit.tx, actor.workspace, work.batch).await?;
         let run = generations::lock_in(&mut unit.tx, actor.workspace, work.run).await?;
         jobs::finish_in(&mut unit.tx, job).await?;

@@ -44,7 +44,7 @@ impl Generations {
     /// `NOT_FOUND`; `WRONG_STATE` if the run has ended.
     pub async fn cancel(&self, actor: &Actor, id: RunId) -> Result<Run> {
         let missing = || Error::not_found("run", "runId");
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         let batch = generations::find(&mut unit.tx, actor.workspace, id).await?.ok_or_else(missing)?.batch;
         batches::lock_in(&mut unit.tx, actor.workspace, batch).await?.ok_or_else(missing)?;
         let mut run = generations::lock_in(&mut unit.tx, actor.workspace, id).await?.ok_or_else(missing)?;
@@ -74,7 +74,7 @@ impl Generations {
     /// # Errors
     /// As the database says.
     pub async fn load(&self, actor: &Actor, ids: &[RunId]) -> Result<HashMap<RunId, Run>> {
-        let found = generations::load(&mut self.core.db.read().await?, actor.workspace, ids).await?;
+        let found = generations::load(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await?;
         Ok(found.into_iter().map(|run| (run.id, run)).collect())
     }
 
@@ -83,7 +83,7 @@ impl Generations {
     /// # Errors
     /// As the database says.
     pub async fn find(&self, actor: &Actor, id: RunId) -> Result<Option<Run>> {
-        generations::find(&mut self.core.db.read().await?, actor.workspace, id).await
+        generations::find(&mut self.core.db.read(actor.workspace).await?, actor.workspace, id).await
     }
 
     /// The active runs of several batches.
@@ -91,7 +91,7 @@ impl Generations {
     /// # Errors
     /// As the database says.
     pub async fn load_active(&self, actor: &Actor, batches: &[BatchId]) -> Result<HashMap<BatchId, Run>> {
-        generations::load_active(&mut self.core.db.read().await?, actor.workspace, batches).await
+        generations::load_active(&mut self.core.db.read(actor.workspace).await?, actor.workspace, batches).await
     }
 
     /// A page of the runs of each of several batches, newest first, in one statement whatever their number.
@@ -100,7 +100,7 @@ impl Generations {
     /// `VALIDATION_FAILED` for wrong paging arguments.
     pub async fn load_pages(&self, actor: &Actor, batches: &[BatchId], page: &PageArgs) -> Result<HashMap<BatchId, Page<Run>>> {
         let request = page.check(generations::ORDER)?;
-        let pages = generations::load_pages(&mut self.core.db.read().await?, actor.workspace, batches, &request).await?;
+        let pages = generations::load_pages(&mut self.core.db.read(actor.workspace).await?, actor.workspace, batches, &request).await?;
         Ok(page_for_each(batches, pages, &request))
     }
 
@@ -109,7 +109,7 @@ impl Generations {
     /// # Errors
     /// As the database says.
     pub async fn count(&self, actor: &Actor, batch: BatchId) -> Result<i64> {
-        generations::count(&mut self.core.db.read().await?, actor.workspace, batch).await
+        generations::count(&mut self.core.db.read(actor.workspace).await?, actor.workspace, batch).await
     }
 
     /// Attempts by id.
@@ -117,7 +117,7 @@ impl Generations {
     /// # Errors
     /// As the database says.
     pub async fn load_attempts(&self, actor: &Actor, ids: &[AttemptId]) -> Result<HashMap<AttemptId, Attempt>> {
-        let found = generations::load_attempts(&mut self.core.db.read().await?, actor.workspace, ids).await?;
+        let found = generations::load_attempts(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await?;
         Ok(found.into_iter().map(|attempt| (attempt.id, attempt)).collect())
     }
 
@@ -132,7 +132,8 @@ impl Generations {
         page: &PageArgs,
     ) -> Result<HashMap<ProjectId, Page<Attempt>>> {
         let request = page.check(generations::ATTEMPT_ORDER)?;
-        let pages = generations::load_attempt_pages(&mut self.core.db.read().await?, actor.workspace, projects, &request).await?;
+        let pages =
+            generations::load_attempt_pages(&mut self.core.db.read(actor.workspace).await?, actor.workspace, projects, &request).await?;
         Ok(page_for_each(projects, pages, &request))
     }
 
@@ -152,7 +153,7 @@ impl Generations {
 
     async fn list_attempts(&self, actor: &Actor, of: AttemptsOf<'_>, page: &PageArgs) -> Result<Page<Attempt>> {
         let request = page.check(generations::ATTEMPT_ORDER)?;
-        generations::list_attempts(&mut self.core.db.read().await?, actor.workspace, of, &request).await
+        generations::list_attempts(&mut self.core.db.read(actor.workspace).await?, actor.workspace, of, &request).await
     }
 
     /// Number of a project's attempts.
@@ -160,7 +161,7 @@ impl Generations {
     /// # Errors
     /// As the database says.
     pub async fn count_attempts_of_project(&self, actor: &Actor, project: ProjectId) -> Result<i64> {
-        generations::count_attempts(&mut self.core.db.read().await?, actor.workspace, AttemptsOf::Project(project)).await
+        generations::count_attempts(&mut self.core.db.read(actor.workspace).await?, actor.workspace, AttemptsOf::Project(project)).await
     }
 
     /// Number of a run's attempts with these outcomes.
@@ -168,7 +169,7 @@ impl Generations {
     /// # Errors
     /// As the database says.
     pub async fn count_attempts_of_run(&self, actor: &Actor, run: RunId, status: Option<&[AttemptStatus]>) -> Result<i64> {
-        generations::count_attempts(&mut self.core.db.read().await?, actor.workspace, AttemptsOf::Run(run, status)).await
+        generations::count_attempts(&mut self.core.db.read(actor.workspace).await?, actor.workspace, AttemptsOf::Run(run, status)).await
     }
 
     /// Providers and models that can be used here.
@@ -186,7 +187,7 @@ impl Generations {
         if let Some(known) = self.versions.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
             return Ok(Arc::clone(known));
         }
-        let found = templates::load_versions(&mut self.core.db.read().await?, actor.workspace, &[id]).await?.pop();
+        let found = templates::load_versions(&mut self.core.db.read(actor.workspace).await?, actor.workspace, &[id]).await?.pop();
         let version = Arc::new(found.ok_or_else(|| Error::internal("a run without its template version"))?);
         let mut all = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= REMEMBERED_VERSIONS {

@@ -50,7 +50,7 @@ impl Generations {
         }
         problems.check()?;
 
-        let mut unit = self.core.begin().await?;
+        let mut unit = self.core.begin(actor.workspace).await?;
         let id = RunId(self.core.new_id());
         if let Some(earlier) = idempotency.claim_in(&mut unit, actor.workspace, "startGeneration", id.0).await? {
             let found = generations::find(&mut unit.tx, actor.workspace, RunId(earlier)).await?;

@@ -59,16 +59,16 @@ on_each! {
         let batch = app.adviser().create_batch("Acme").await;
         let (workspace, id) = inner_ids(&app, &batch).await;
         let db = app.app().db();
-        let mut reader = db.read().await.expect("a connection");
+        let mut reader = db.read(workspace).await.expect("a connection");
         let before = events::list_after(&mut reader, workspace, id, 0, 100).await.expect("events").last().map_or(0, |event| event.sequence);
         drop(reader);
         let seen = async || {
-            let mut reader = db.read().await.expect("a connection");
+            let mut reader = db.read(workspace).await.expect("a connection");
             let found = events::list_after(&mut reader, workspace, id, before, 100).await.expect("events");
             found.iter().map(|event| event.sequence - before).collect::<Vec<_>>()
         };
         let append = async || {
-            let mut tx = db.begin().await.expect("a transaction");
+            let mut tx = db.begin(workspace).await.expect("a transaction");
             let stored = events::append_in(&mut tx, workspace, id, vec![BatchEvent::BatchChanged; 2], DateTime::UNIX_EPOCH).await.expect("appended");
             (tx, stored.iter().map(|event| event.sequence - before).collect::<Vec<_>>())
         };

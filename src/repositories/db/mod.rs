@@ -1,20 +1,24 @@
 //! Two databases behind one door: pools, sessions (`Tx`), and the little that lets one SQL text run on both.
 //! Here and in its siblings is all the SQL of the product; nothing here decides anything.
 
+mod postgres;
+mod sql;
+
+pub use sql::{Arg, Sql};
+
+use crate::domain::ids::WorkspaceId;
 use crate::error::{Error, Result};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{Arguments, AssertSqlSafe, FromRow, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::{FromRow, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use std::borrow::Cow;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
-static POSTGRES_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations/postgres");
 static SQLITE_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations/sqlite");
 
 /// Pools of one database. Cheap to clone.
@@ -33,6 +37,22 @@ enum Pools {
         read: SqlitePool,
         write: SqlitePool,
     },
+}
+
+/// Whose rows a session may touch. Every statement filters by workspace anyway; on `PostgreSQL` row-level security holds
+/// even one that forgets to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Rows of one workspace.
+    Workspace(WorkspaceId),
+    /// Rows of all: for the queue, for upkeep, and for finding out whose a person is.
+    Everything,
+}
+
+impl From<WorkspaceId> for Scope {
+    fn from(workspace: WorkspaceId) -> Self {
+        Self::Workspace(workspace)
+    }
 }
 
 /// A session: a transaction (from [`Db::begin`]) or a plain reading connection (from [`Db::read`]). Dropped without
@@ -72,22 +92,12 @@ macro_rules! on {
 }
 
 impl Db {
-    /// Opens the database of a URL (`postgres://…` or `sqlite://…`) and brings its tables up to date.
+    /// Opens a `PostgreSQL` database and brings its tables up to date. At most so many connections are used at once.
     ///
     /// # Errors
-    /// If it cannot be reached or a migration fails.
-    pub async fn open(url: &str) -> Result<Self> {
-        let pools = if url.starts_with("postgres") {
-            let options = PgConnectOptions::from_str(url).map_err(Error::internal)?;
-            let pool = PgPoolOptions::new().max_connections(16).acquire_timeout(Duration::from_secs(10)).test_before_acquire(false);
-            let pool = pool.connect_with(options).await?;
-            POSTGRES_MIGRATIONS.run(&pool).await.map_err(Error::internal)?;
-            Pools::Postgres(pool)
-        } else {
-            let options = SqliteConnectOptions::from_str(url).map_err(Error::internal)?;
-            Self::open_sqlite(options).await?
-        };
-        Ok(Self { pools, statements: Arc::default() })
+    /// `UNAVAILABLE` if it cannot be reached; `INTERNAL` if it is too old or a migration fails.
+    pub async fn open(url: &str, connections: u32) -> Result<Self> {
+        Ok(Self { pools: Pools::Postgres(postgres::open(url, connections).await?), statements: Arc::default() })
     }
 
     /// Opens an `SQLite` file.
@@ -120,9 +130,9 @@ impl Db {
     ///
     /// # Errors
     /// `UNAVAILABLE` if no connection can be had.
-    pub async fn begin(&self) -> Result<Tx> {
+    pub async fn begin(&self, scope: impl Into<Scope>) -> Result<Tx> {
         let session = match &self.pools {
-            Pools::Postgres(pool) => Session::Postgres(pool.begin().await?),
+            Pools::Postgres(pool) => Session::Postgres(postgres::begin(pool, scope.into()).await?),
             // a deferred BEGIN that reads and then writes would fail with SQLITE_BUSY_SNAPSHOT, whatever the time-out
             Pools::Sqlite { write, .. } => Session::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
         };
@@ -133,9 +143,9 @@ impl Db {
     ///
     /// # Errors
     /// `UNAVAILABLE` if no connection can be had.
-    pub async fn read(&self) -> Result<Tx> {
+    pub async fn read(&self, scope: impl Into<Scope>) -> Result<Tx> {
         let session = match &self.pools {
-            Pools::Postgres(pool) => Session::PostgresRead(pool.acquire().await?),
+            Pools::Postgres(pool) => Session::PostgresRead(postgres::acquire(pool, scope.into()).await?),
             Pools::Sqlite { read, .. } => Session::SqliteRead(read.acquire().await?),
         };
         Ok(Tx { session, statements: Arc::clone(&self.statements) })
@@ -146,7 +156,7 @@ impl Db {
     /// # Errors
     /// `UNAVAILABLE` if it does not answer.
     pub async fn ping(&self) -> Result<()> {
-        let mut tx = self.read().await?;
+        let mut tx = self.read(Scope::Everything).await?;
         let _: i32 = on!(tx, c => sqlx::query_scalar("SELECT 1").fetch_one(c).await?);
         Ok(())
     }
@@ -252,120 +262,6 @@ pub fn id_list<I: IntoIterator<Item = Uuid>>(ids: I) -> String {
 /// A row that both drivers can read.
 pub trait BothRow: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
 impl<T: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin> BothRow for T {}
-
-/// A value of a built statement.
-#[derive(Debug, Clone)]
-pub enum Arg {
-    /// An id.
-    Id(Uuid),
-    /// A text.
-    Text(String),
-    /// A whole number.
-    Int(i64),
-    /// A moment.
-    Time(chrono::DateTime<chrono::Utc>),
-    /// A day.
-    Date(chrono::NaiveDate),
-}
-
-/// A statement that is put together at run time, from constant pieces and bound values.
-#[derive(Debug, Default)]
-pub struct Sql {
-    text: String,
-    args: Vec<Arg>,
-}
-
-impl Sql {
-    /// A statement that begins with this text.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), args: Vec::new() }
-    }
-
-    /// Appends text, never a value.
-    pub fn push(&mut self, text: &str) -> &mut Self {
-        self.text.push_str(text);
-        self
-    }
-
-    /// The same statement with text in front.
-    #[must_use]
-    pub fn before(self, text: &str) -> Self {
-        Self { text: format!("{text}{}", self.text), args: self.args }
-    }
-
-    /// Appends the place of a value and binds it.
-    pub fn bind(&mut self, value: Arg) -> &mut Self {
-        let place = format!("${}", self.place(value));
-        self.push(&place)
-    }
-
-    /// Appends `AND column is one of these ids`.
-    pub fn push_ids(&mut self, tx: &Tx, column: &str, ids: impl IntoIterator<Item = Uuid>) -> &mut Self {
-        let place = self.place(Arg::Text(id_list(ids)));
-        let condition = tx.in_ids(column, place);
-        self.push(" AND ").push(&condition)
-    }
-
-    /// Binds a value and gives the number of its place.
-    pub fn place(&mut self, value: Arg) -> usize {
-        self.args.push(match value {
-            Arg::Text(text) => Arg::Text(storable(&text).into_owned()),
-            other => other,
-        });
-        self.args.len()
-    }
-
-    /// Runs it and reads all rows.
-    ///
-    /// # Errors
-    /// As the database says.
-    pub async fn fetch_all<R: BothRow>(self, tx: &mut Tx) -> Result<Vec<R>> {
-        let Self { text, args } = self;
-        Ok(match tx.conn() {
-            Conn::Postgres(c) => {
-                let args =
-                    args.into_iter().try_fold(PgArguments::default(), |mut all, arg| add_to_postgres(&mut all, arg).map(|()| all))?;
-                sqlx::query_as_with(AssertSqlSafe(text), args).fetch_all(c).await?
-            }
-            Conn::Sqlite(c) => {
-                let args =
-                    args.into_iter().try_fold(SqliteArguments::default(), |mut all, arg| add_to_sqlite(&mut all, arg).map(|()| all))?;
-                sqlx::query_as_with(AssertSqlSafe(text), args).fetch_all(c).await?
-            }
-        })
-    }
-
-    /// Runs it and reads one whole number.
-    ///
-    /// # Errors
-    /// As the database says.
-    pub async fn fetch_count(self, tx: &mut Tx) -> Result<i64> {
-        Ok(self.fetch_all::<(i64,)>(tx).await?.first().map_or(0, |row| row.0))
-    }
-}
-
-fn add_to_postgres(all: &mut PgArguments, arg: Arg) -> Result<()> {
-    match arg {
-        Arg::Id(value) => all.add(value),
-        Arg::Text(value) => all.add(value),
-        Arg::Int(value) => all.add(value),
-        Arg::Time(value) => all.add(value),
-        Arg::Date(value) => all.add(value),
-    }
-    .map_err(Error::internal)
-}
-
-fn add_to_sqlite(all: &mut SqliteArguments, arg: Arg) -> Result<()> {
-    match arg {
-        Arg::Id(value) => all.add(value),
-        Arg::Text(value) => all.add(value),
-        Arg::Int(value) => all.add(value),
-        Arg::Time(value) => all.add(value),
-        Arg::Date(value) => all.add(value),
-    }
-    .map_err(Error::internal)
-}
 
 /// A text that may be looked for: `PostgreSQL` has no NUL in texts, so one that has it is replaced and finds nothing.
 #[must_use]
