@@ -3,7 +3,7 @@
 
 use crate::support::client::START;
 use crate::support::process::{Finished, Server, run, settings};
-use crate::support::{Client, Database, accepted, create_database, drop_database, has_postgres, root, rows, server_url};
+use crate::support::{Client, Database, accepted, create_database, drop_database, has_postgres, redis_settings, root, rows, server_url};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -38,6 +38,7 @@ impl Mortal {
         ]);
         let database = if database == Database::Postgres { Some(create_database().await) } else { None };
         settings.extend(database.iter().map(|name| ("DATABASE_URL".to_owned(), server_url(name))));
+        settings.extend(database.iter().flat_map(|name| redis_settings(name)));
         let server = Server::start(&data, &settings).await;
         Self { folder, data, settings, database, server, kills: 0 }
     }

@@ -23,6 +23,7 @@ mod playground;
 mod progress;
 mod projects;
 mod reads;
+mod row_security;
 mod sections;
 mod templates;
 mod tenancy;

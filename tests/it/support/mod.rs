@@ -5,6 +5,7 @@ pub mod client;
 pub mod drafter;
 pub mod process;
 pub mod runs;
+pub mod servers;
 pub mod socket;
 
 use claimwright::app::{App, Roles, Surroundings};
@@ -114,6 +115,14 @@ impl TestApp {
         Self { app, config, folder, database }
     }
 
+    /// Starts everything with more settings, such as those of a database that the test has made itself.
+    pub async fn start_on(more: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (config, database) = configure(folder.path(), Database::Sqlite, more).await;
+        let app = App::start(&config, Roles::All).await.expect("the application starts");
+        Self { app, config, folder, database }
+    }
+
     /// Starts everything with a provider that lets so many calls through until the test allows more.
     pub async fn start_held(database: Database, permits: usize) -> (Self, Arc<HeldDrafter>) {
         let drafter = HeldDrafter::new(permits);
@@ -176,6 +185,11 @@ impl TestApp {
         self.folder.path()
     }
 
+    /// The name of the test's own database on the server of `TEST_DATABASE_URL`, if it has one.
+    pub fn database(&self) -> Option<&str> {
+        self.database.as_deref()
+    }
+
     /// Statements that were sent to the database so far.
     pub fn statements(&self) -> u64 {
         self.app.db().statements()
@@ -193,14 +207,13 @@ impl TestApp {
 /// Makes an empty database on the server of `TEST_DATABASE_URL`; gives its name.
 pub async fn create_database() -> String {
     let name = format!("test_{}", uuid::Uuid::new_v4().simple());
-    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin().await).await.expect("a database");
+    sql(&format!("CREATE DATABASE {name}")).await;
     name
 }
 
 /// Removes a database, whoever is still connected.
 pub async fn drop_database(name: &str) {
-    let mut admin = admin().await;
-    sqlx::query(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).execute(&mut admin).await.expect("dropped");
+    sql(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
 }
 
 /// The folder of the repository.
@@ -220,6 +233,7 @@ pub async fn configure(folder: &Path, database: Database, more: &[(&str, &str)])
     if database == Database::Postgres {
         let database = create_database().await;
         variables.push(("DATABASE_URL".into(), server_url(&database)));
+        variables.extend(redis_settings(&database));
         name = Some(database);
     }
     variables.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
@@ -227,11 +241,23 @@ pub async fn configure(folder: &Path, database: Database, more: &[(&str, &str)])
     (Config::from_env(lookup).expect("settings"), name)
 }
 
+/// Settings that let a test share the Redis server of `TEST_REDIS_URL` with others, under a prefix of its own; none if
+/// there is no such server.
+pub fn redis_settings(prefix: &str) -> Vec<(String, String)> {
+    let Ok(url) = std::env::var("TEST_REDIS_URL") else { return Vec::new() };
+    vec![("REDIS_URL".into(), url), ("REDIS_PREFIX".into(), prefix.into())]
+}
+
 /// The URL of a database on the server of `TEST_DATABASE_URL`.
 pub fn server_url(database: &str) -> String {
     let url = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL");
     let (server, _) = url.rsplit_once('/').expect("a URL with a database");
     format!("{server}/{database}")
+}
+
+/// Runs a statement as the administrator of the server of `TEST_DATABASE_URL`.
+pub async fn sql(statement: &str) {
+    sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&mut admin().await).await.expect("the statement runs");
 }
 
 async fn admin() -> PgConnection {
