@@ -6,10 +6,10 @@ use crate::adapters::ai::offline::Offline;
 use crate::adapters::events::local::LocalBus;
 use crate::adapters::storage::{EmbeddedObjects, ObjectStore, S3Store};
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, ProblemCode, Result};
 use crate::graphql::ApiSettings;
 use crate::http::{HttpSettings, HttpState, LocalToken, ObjectService};
-use crate::identity::{Identity, LocalIssuer};
+use crate::identity::{Identity, LocalIssuer, RemoteKeys, Trust};
 use crate::repositories::db::Db;
 use crate::repositories::jobs;
 use crate::services::Services;
@@ -87,7 +87,8 @@ pub struct App {
     address: Option<SocketAddr>,
     core: Core,
     services: Services,
-    issuer: Arc<LocalIssuer>,
+    /// None if tokens come from a user pool.
+    issuer: Option<Arc<LocalIssuer>>,
     parts: Vec<JoinHandle<Result<()>>>,
     _drains: DropGuard,
     /// Held as long as anything uses the data folder.
@@ -128,7 +129,7 @@ impl App {
             }
         }
         let (store, objects) = open_store(config, &public_url).await?;
-        let issuer = open_issuer(config).await?;
+        let (identity, issuer) = open_identity(config, &surroundings.clock).await?;
         let core = Core {
             db,
             bus: Arc::new(LocalBus::default()),
@@ -144,14 +145,17 @@ impl App {
         if let Some(listener) = listener {
             let state = HttpState {
                 schema: crate::graphql::schema(services.clone(), ApiSettings { introspection: config.introspection }),
-                identity: Arc::new(Identity::local(Arc::clone(&issuer), Arc::clone(&core.clock))),
+                identity: Arc::clone(&identity),
                 services: services.clone(),
-                settings: Arc::new(http_settings(config, public_url, &issuer, &core.clock)),
+                settings: Arc::new(http_settings(config, public_url, issuer.as_ref(), &core.clock)),
                 shutdown: core.shutdown.clone(),
             };
             let router = crate::http::router(state, objects)?;
             let serving = crate::http::serve(listener, router, core.shutdown.clone(), config.shutdown_grace);
             parts.push(spawn_part(&core.shutdown, serving));
+            if config.cognito.is_some() {
+                parts.push(spawn_part(&core.shutdown, keep_keys_fresh(identity, core.clone())));
+            }
         }
         if roles.works() {
             let settings = WorkerSettings {
@@ -194,9 +198,9 @@ impl App {
     /// A token of the local issuer.
     ///
     /// # Errors
-    /// INVALID for an email or a workspace that cannot be one.
+    /// INVALID for an email or a workspace that cannot be one; WRONG_STATE if tokens come from a user pool.
     pub fn token(&self, email: Option<&str>, workspace: Option<&str>, ttl: Duration) -> Result<String> {
-        self.issuer.issue(email, workspace, ttl, self.core.now())
+        self.issuer.as_ref().ok_or_else(tokens_come_from_elsewhere)?.issue(email, workspace, ttl, self.core.now())
     }
 
     /// Waits until the process begins to drain, be it because a part of it has failed.
@@ -235,10 +239,20 @@ pub async fn migrate(config: &Config) -> Result<()> {
 /// A token of the data folder's issuer, whether or not a server is running. Makes the key pair if there is none.
 ///
 /// # Errors
-/// If the data folder cannot be used; INVALID for an email or a workspace that cannot be one.
+/// If the data folder cannot be used; INVALID for an email or a workspace that cannot be one; WRONG_STATE if tokens
+/// come from a user pool.
 pub fn local_token(config: &Config, email: Option<&str>, workspace: Option<&str>, ttl: Duration) -> Result<String> {
+    if config.cognito.is_some() {
+        return Err(tokens_come_from_elsewhere());
+    }
     create_folder(&config.data_dir)?;
     LocalIssuer::open(&config.data_dir)?.issue(email, workspace, ttl, now())
+}
+
+fn tokens_come_from_elsewhere() -> Error {
+    let message = "Tokens come from Cognito (COGNITO_USER_POOL_ID): sign in there, and give the token to import and watch as \
+         CLAIMWRIGHT_TOKEN.";
+    Error::refused(ProblemCode::WrongState, "token", message)
 }
 
 /// The present moment, in the microseconds that both databases keep.
@@ -278,6 +292,24 @@ async fn open_store(config: &Config, public_url: &str) -> Result<(Arc<dyn Object
     Ok((Arc::new(objects.store()), Some(objects.service())))
 }
 
+/// Who says who somebody is: the user pool, or the local issuer.
+async fn open_identity(config: &Config, clock: &Clock) -> Result<(Arc<Identity>, Option<Arc<LocalIssuer>>)> {
+    if let Some(cognito) = &config.cognito {
+        let trust = Trust { issuer: cognito.issuer.clone(), client_ids: cognito.client_ids.clone() };
+        let keys = Arc::new(RemoteKeys::new(&cognito.jwks_url)?);
+        return Ok((Arc::new(Identity::new(trust, keys, Arc::clone(clock))), None));
+    }
+    let issuer = open_issuer(config).await?;
+    Ok((Arc::new(Identity::local(Arc::clone(&issuer), Arc::clone(clock))), Some(issuer)))
+}
+
+/// Reads the keys of the user pool from time to time, until the process shuts down.
+async fn keep_keys_fresh(identity: Arc<Identity>, core: Core) -> Result<()> {
+    let dice = || f64::from(core.new_id().as_bytes()[15]) / 255.0;
+    core.shutdown.run_until_cancelled(identity.keep_keys_fresh(dice)).await;
+    Ok(())
+}
+
 async fn open_issuer(config: &Config) -> Result<Arc<LocalIssuer>> {
     create_folder(&config.data_dir)?;
     let folder = config.data_dir.clone();
@@ -285,12 +317,14 @@ async fn open_issuer(config: &Config) -> Result<Arc<LocalIssuer>> {
     opened.map_err(Error::internal).flatten().map(Arc::new)
 }
 
-fn http_settings(config: &Config, public_url: String, issuer: &Arc<LocalIssuer>, clock: &Clock) -> HttpSettings {
-    let (issuer, clock) = (Arc::clone(issuer), Arc::clone(clock));
-    let fresh: LocalToken = Arc::new(move || {
-        issuer.issue(None, None, TOKEN_VALID, clock()).unwrap_or_else(|error| {
-            tracing::error!(%error, "the playground got no token");
-            String::new()
+fn http_settings(config: &Config, public_url: String, issuer: Option<&Arc<LocalIssuer>>, clock: &Clock) -> HttpSettings {
+    let fresh = issuer.map(|issuer| -> LocalToken {
+        let (issuer, clock) = (Arc::clone(issuer), Arc::clone(clock));
+        Arc::new(move || {
+            issuer.issue(None, None, TOKEN_VALID, clock()).unwrap_or_else(|error| {
+                tracing::error!(%error, "the playground got no token");
+                String::new()
+            })
         })
     });
     // behind a public name is a proxy, for which everybody looks like this machine
@@ -303,7 +337,7 @@ fn http_settings(config: &Config, public_url: String, issuer: &Arc<LocalIssuer>,
         playground: config.playground,
         max_inline_upload_bytes: MAX_INLINE_BYTES,
         request_timeout: REQUEST_TIMEOUT,
-        playground_token: (!is_public).then_some(fresh),
+        playground_token: fresh.filter(|_| !is_public),
     }
 }
 

@@ -46,7 +46,7 @@ enum Command {
     Migrate,
     /// Print the GraphQL schema
     Schema,
-    /// Print a bearer token of the local issuer, with or without a server running
+    /// Print a bearer token of the local issuer, with or without a server running; not with Cognito
     Token(TokenOptions),
     /// Import a file of projects into a batch; can have it written, followed and exported
     Import(ImportOptions),
@@ -166,7 +166,11 @@ async fn run(config: &Config, roles: Roles, first_run: Option<&Path>) -> Result<
 /// Does the whole job once with a sample, so that a newcomer sees it; then tells what to try.
 async fn welcome(app: &App, config: &Config, file: &Path) {
     let out = Console::detect();
-    let (Some(url), Ok(token)) = (app.url(), app.token(None, None, TOKEN_VALID)) else { return };
+    let Some(url) = app.url() else { return };
+    let token = match app.token(None, None, TOKEN_VALID) {
+        Ok(token) => token,
+        Err(error) => return out.note(&format!("There is no first run. {}", explain(&error))),
+    };
     let marker = config.data_dir.join(FIRST_RUN_MARKER);
     let exports = config.data_dir.join("exports");
     if !marker.exists() {

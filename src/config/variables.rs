@@ -50,7 +50,7 @@ pub const VARIABLES: &[(&str, &str, &str)] = &[
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "none", "Where traces are sent by OTLP over HTTP, such as http://collector:4318."),
     ("OTEL_SERVICE_NAME", "claimwright", "Name of the service in traces."),
     ("CLAIMWRIGHT_URL", "the local server", "Server that import, watch and healthcheck talk to."),
-    ("CLAIMWRIGHT_TOKEN", "a token from DATA_DIR", "Bearer token for import and watch."),
+    ("CLAIMWRIGHT_TOKEN", "a token from DATA_DIR", "Bearer token for import and watch; with Cognito there is no other."),
 ];
 
 /// The variables, one a paragraph, for `--help`.

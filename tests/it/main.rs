@@ -11,6 +11,7 @@ mod architecture;
 mod bad_input;
 mod batches;
 mod client;
+mod cognito;
 mod contract;
 mod crash;
 mod exports;

@@ -151,7 +151,7 @@ impl Roleplay {
 async fn the_owner_of_the_tables_is_bound_like_everybody_else() {
     if has_postgres() {
         let roles = Roleplay::begin().await;
-        let app = TestApp::start_on(&[("DATABASE_URL", &roles.url("owner"))]).await;
+        let app = TestApp::start_on(Database::Sqlite, &[("DATABASE_URL", &roles.url("owner"))], |_| {}).await;
         holds(&app).await;
         let mut connection = PgConnection::connect(&roles.url("owner")).await.expect("a connection");
         sees_nothing(&mut connection).await;
@@ -172,7 +172,7 @@ async fn a_role_that_may_not_change_tables_serves_what_their_owner_has_migrated(
         let grant = format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}_user", roles.database);
         sqlx::query(AssertSqlSafe(grant)).execute(&mut owner).await.expect("granted");
         owner.close().await.expect("closed");
-        let app = TestApp::start_on(&[("DATABASE_URL", &roles.url("user"))]).await;
+        let app = TestApp::start_on(Database::Sqlite, &[("DATABASE_URL", &roles.url("user"))], |_| {}).await;
         holds(&app).await;
         let ddl = attempt(&app, Scope::Everything, "CREATE TABLE more (id uuid)").await;
         assert_eq!(ddl, Err(REFUSED.into()), "the role may make tables, so nothing was proved");

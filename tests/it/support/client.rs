@@ -18,6 +18,11 @@ impl Client {
         Self { http: reqwest::Client::new(), url, token }
     }
 
+    /// The same client for somebody else.
+    pub fn with_token(&self, token: String) -> Self {
+        Self { token: Some(token), ..self.clone() }
+    }
+
     pub fn url(&self) -> &str {
         &self.url
     }

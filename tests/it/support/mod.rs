@@ -3,6 +3,7 @@
 pub mod calls;
 pub mod client;
 pub mod drafter;
+pub mod keys;
 pub mod process;
 pub mod runs;
 pub mod servers;
@@ -105,21 +106,18 @@ impl TestApp {
         Self::start_with(database, |_| {}).await
     }
 
-    /// Starts everything, with the settings and surroundings that the test chooses.
+    /// Starts everything, with the surroundings that the test chooses.
     pub async fn start_with(database: Database, choose: impl FnOnce(&mut Surroundings)) -> Self {
+        Self::start_on(database, &[], choose).await
+    }
+
+    /// Starts everything, with more settings and with the surroundings that the test chooses.
+    pub async fn start_on(database: Database, more: &[(&str, &str)], choose: impl FnOnce(&mut Surroundings)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (config, database) = configure(folder.path(), database, &[]).await;
+        let (config, database) = configure(folder.path(), database, more).await;
         let mut surroundings = Surroundings::real(&config);
         choose(&mut surroundings);
         let app = App::start_in(&config, Roles::All, surroundings).await.expect("the application starts");
-        Self { app, config, folder, database }
-    }
-
-    /// Starts everything with more settings, such as those of a database that the test has made itself.
-    pub async fn start_on(more: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (config, database) = configure(folder.path(), Database::Sqlite, more).await;
-        let app = App::start(&config, Roles::All).await.expect("the application starts");
         Self { app, config, folder, database }
     }
 
