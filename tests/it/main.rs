@@ -25,6 +25,7 @@ mod progress;
 mod projects;
 mod reads;
 mod row_security;
+mod scaled_out;
 mod sections;
 mod templates;
 mod tenancy;

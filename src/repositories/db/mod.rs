@@ -284,12 +284,8 @@ pub fn like_text(text: &str) -> String {
 
 impl From<sqlx::Error> for Error {
     fn from(cause: sqlx::Error) -> Self {
-        match cause {
-            sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) | sqlx::Error::PoolClosed => {
-                Self::unavailable("The database cannot be reached at the moment. Try again.", cause)
-            }
-            other => Self::internal(other),
-        }
+        let is_away = matches!(cause, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) || postgres::is_broken(&cause);
+        if is_away { Self::unavailable("The database cannot be reached at the moment. Try again.", cause) } else { Self::internal(cause) }
     }
 }
 

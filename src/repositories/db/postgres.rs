@@ -154,7 +154,7 @@ impl Stale {
 
 /// True if the connection is gone, not the statement wrong: an error of the socket, or the server's farewell (class 57P
 /// of SQLSTATE: it was told to end or is starting up).
-fn is_broken(error: &sqlx::Error) -> bool {
+pub(super) fn is_broken(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
         sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),

@@ -3,6 +3,8 @@
 pub mod calls;
 pub mod client;
 pub mod drafter;
+pub mod exactness;
+pub mod followers;
 pub mod keys;
 pub mod process;
 pub mod runs;

@@ -65,15 +65,23 @@ pub struct Server {
 impl Server {
     /// Starts one on a data folder and waits until it says where it is ready.
     pub async fn start(data: &Path, more: &[(String, String)]) -> Self {
+        Self::start_as("serve", data, more).await
+    }
+
+    /// The same in one role: `serve`, `api`, or `worker`, which has no address.
+    pub async fn start_as(role: &str, data: &Path, more: &[(String, String)]) -> Self {
         let mut with_port = settings(&[("PORT", "0")]);
         with_port.extend_from_slice(more);
-        let mut process = command(&["serve"], data, &with_port).spawn().expect("the server starts");
+        let mut process = command(&[role], data, &with_port).spawn().expect("the server starts");
         let mut lines = BufReader::new(process.stderr.take().expect("stderr")).lines();
         let log = Arc::new(Mutex::new(String::new()));
         let url = timeout(PATIENCE, async {
             while let Some(line) = lines.next_line().await.expect("a line") {
                 if let Some((_, url)) = line.split_once("ready at ") {
                     return url.trim().to_owned();
+                }
+                if line.ends_with("ready, doing jobs") {
+                    return String::new();
                 }
                 log.lock().expect("unpoisoned").push_str(&(line + "\n"));
             }
@@ -111,10 +119,16 @@ impl Server {
     }
 
     /// SIGTERM; gives how the process ended.
-    pub async fn terminate(mut self) -> ExitStatus {
+    pub async fn terminate(self) -> ExitStatus {
+        self.drain().await.0
+    }
+
+    /// SIGTERM; gives how the process ended and what it logged.
+    pub async fn drain(mut self) -> (ExitStatus, String) {
         let id = self.process.id().expect("the process runs").to_string();
         let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &id]).status().await.expect("sh runs");
         assert!(sent.success(), "SIGTERM was not sent");
-        timeout(PATIENCE, self.process.wait()).await.expect("the server drains in time").expect("an exit status")
+        let ended = timeout(PATIENCE, self.process.wait()).await.expect("the server drains in time").expect("an exit status");
+        (ended, self.log())
     }
 }
