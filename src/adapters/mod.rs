@@ -5,4 +5,5 @@ pub mod ai;
 pub mod cache;
 pub mod events;
 pub mod rate_limit;
+pub mod redis;
 pub mod storage;

@@ -2,6 +2,7 @@
 //! uses one must be right without it.
 
 pub mod local;
+pub mod redis;
 
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -3,6 +3,7 @@
 //! point is exact in whole numbers at any rate. It must not know what a key or a point stands for.
 
 pub mod local;
+pub mod redis;
 
 use async_trait::async_trait;
 use std::num::NonZeroU32;
