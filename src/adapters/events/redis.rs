@@ -72,12 +72,19 @@ enum Ended {
 }
 
 impl RedisBus {
-    /// A bus over Redis. `origin` is an id of this process alone.
+    /// A bus over Redis.
     #[must_use]
-    pub fn new(redis: Redis, origin: Uuid, clock: Clock) -> Self {
+    pub fn new(redis: Redis, clock: Clock) -> Self {
         let (outbox, queue) = mpsc::channel(WAITING_MESSAGES);
-        let hub = Hub { redis, local: LocalBus::default(), interests: Arc::default(), owed: Mutex::default(), origin, clock };
-        let hub = Arc::new(hub);
+        let hub = Arc::new(Hub {
+            redis,
+            local: LocalBus::default(),
+            interests: Arc::default(),
+            owed: Mutex::default(),
+            // not from the injected source, of which two processes under test may have twins
+            origin: Uuid::new_v4(),
+            clock,
+        });
         let publishing = tokio::spawn(keep_publishing(Arc::clone(&hub), queue));
         let listening = tokio::spawn(keep_listening(Arc::clone(&hub)));
         Self { hub, outbox, _tasks: [publishing, listening].map(AbortOnDropHandle::new) }
@@ -176,7 +183,9 @@ impl Hub {
                     if !matches!(failure, Failure::Down) {
                         tracing::warn!(%failure, "bells could not be published");
                     }
-                    messages.iter().for_each(|(topic, count, _)| self.owe(*topic, *count));
+                    for (topic, count, _) in messages {
+                        self.owe(*topic, *count);
+                    }
                 }
             }
         }

@@ -75,10 +75,7 @@ impl Quota {
     fn decision(self, allowed: bool, level: u64, cost: u32) -> Decision {
         let full_after = self.time_to_leak(level);
         let over = (level + u64::from(cost) * MILLIONTHS).saturating_sub(self.most());
-        let retry_after = match allowed {
-            true => Duration::ZERO,
-            false => self.time_to_leak(over).min(full_after),
-        };
+        let retry_after = if allowed { Duration::ZERO } else { self.time_to_leak(over).min(full_after) };
         let remaining = u32::try_from(self.most().saturating_sub(level) / MILLIONTHS).unwrap_or(u32::MAX);
         Decision { allowed, limit: self.burst.get(), remaining, retry_after, full_after }
     }

@@ -37,7 +37,7 @@ pub struct RedisLimiter {
 }
 
 impl RedisLimiter {
-    /// A limiter over Redis; all of one prefix must have the same quota.
+    /// A limiter over Redis; all that take of one key must have the same quota.
     #[must_use]
     pub fn new(redis: Redis, quota: Quota) -> Self {
         metrics::gauge!("claimwright_rate_limit_shared").set(1.0);

@@ -162,7 +162,7 @@ impl Redis {
     /// # Errors
     /// See [`Failure`].
     pub(super) async fn subscriber(&self) -> Result<PubSub, Failure> {
-        Ok(self.within(self.shared.client.get_async_pubsub()).await?)
+        self.within(self.shared.client.get_async_pubsub()).await
     }
 
     /// Bounds a wait for Redis.
@@ -207,12 +207,14 @@ impl Shared {
         timeout(self.patience, attempt).await.unwrap_or(Err(Failure::Slow))
     }
 
-    /// Asks whether it is there, and notes the answer.
+    /// Asks whether it is there, and notes the answer. One that says neither, such as that it is still loading, changes
+    /// nothing.
     async fn probe(&self) -> Result<(), Failure> {
         let answer = self.attempt(ping).await;
         match &answer {
             Ok(()) => self.note_up(),
-            Err(failure) => self.note_down(failure),
+            Err(failure) if failure.is_loss() => self.note_down(failure),
+            Err(failure) => tracing::debug!(%failure, "Redis may not be itself"),
         }
         answer
     }

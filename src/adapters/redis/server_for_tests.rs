@@ -1,5 +1,6 @@
 //! A Redis server of a test's own, on a free port, that keeps nothing: killed and started again, it is empty.
 
+use deadpool_redis::redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisResult, cmd};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -24,10 +25,11 @@ impl RedisServer {
             return None;
         };
         let mut server = Self { binary, folder: tempfile::tempdir().unwrap(), port: 0, child: None };
-        for _ in 0..5 {
-            server.port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-            // another test may have taken the port meanwhile
-            if server.restart().await {
+        for _ in 0..20 {
+            // below those that outgoing connections are given, one of which might hold it when the server comes back
+            let dice = uuid::Uuid::new_v4();
+            server.port = 15_000 + u16::from_be_bytes([dice.as_bytes()[0], dice.as_bytes()[1]]) % 15_000;
+            if TcpListener::bind((Ipv4Addr::LOCALHOST, server.port)).is_ok() && server.restart().await {
                 return Some(server);
             }
         }
@@ -54,20 +56,22 @@ impl RedisServer {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        while std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
-            if child.try_wait().unwrap().is_some() {
-                return false;
+        // another server may have taken the port first: only what this process says counts
+        let own = format!("process_id:{}\r\n", child.id());
+        while child.try_wait().unwrap().is_none() {
+            if self.try_ask::<String>(&["INFO", "server"]).await.is_ok_and(|answer| answer.contains(&own)) {
+                self.child = Some(child);
+                return true;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        self.child = Some(child);
-        true
+        false
     }
 
     /// Sends it a signal, such as `STOP`.
     pub(in crate::adapters) fn signal(&self, name: &str) {
         let process = self.child.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &process]).status().unwrap().success());
+        assert!(Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &process]).status().unwrap().success());
     }
 
     pub(in crate::adapters) fn url(&self) -> String {
@@ -75,10 +79,15 @@ impl RedisServer {
     }
 
     /// What the server answers, asked on a connection that nobody else uses.
-    pub(in crate::adapters) async fn ask<T: deadpool_redis::redis::FromRedisValue>(&self, words: &[&str]) -> T {
-        let client = deadpool_redis::redis::Client::open(self.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        deadpool_redis::redis::cmd(words[0]).arg(&words[1..]).query_async(&mut connection).await.unwrap()
+    pub(in crate::adapters) async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        self.try_ask(words).await.unwrap()
+    }
+
+    async fn try_ask<T: FromRedisValue>(&self, words: &[&str]) -> RedisResult<T> {
+        let client = Client::open(self.url())?;
+        let patient = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await?;
+        cmd(words[0]).arg(&words[1..]).query_async(&mut connection).await
     }
 }
 
