@@ -3,7 +3,10 @@
 
 use crate::adapters::ai::Drafter;
 use crate::adapters::ai::offline::Offline;
+use crate::adapters::events::EventBus;
 use crate::adapters::events::local::LocalBus;
+use crate::adapters::events::redis::RedisBus;
+use crate::adapters::redis::Redis;
 use crate::adapters::storage::{EmbeddedObjects, ObjectStore, S3Store};
 use crate::config::Config;
 use crate::error::{Error, ProblemCode, Result};
@@ -17,6 +20,7 @@ use crate::services::core::{Clock, Core, IdSource};
 use crate::services::imports::MAX_INLINE_BYTES;
 use crate::workers::{WorkerSettings, Workers};
 use chrono::{DateTime, Utc};
+use secrecy::ExposeSecret;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -37,6 +41,8 @@ const DATABASE_FILE: &str = "claimwright.db";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time for the connections to the database to end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time for the last bells to leave for other processes; whoever misses them looks at the table.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a local token is valid unless somebody says otherwise.
 pub const TOKEN_VALID: Duration = Duration::from_hours(12);
 
@@ -90,6 +96,8 @@ pub struct App {
     /// None if tokens come from a user pool.
     issuer: Option<Arc<LocalIssuer>>,
     parts: Vec<JoinHandle<Result<()>>>,
+    /// The bus, if its bells leave the process.
+    shared_bus: Option<Arc<RedisBus>>,
     _drains: DropGuard,
     /// Held as long as anything uses the data folder.
     _lock: Option<File>,
@@ -130,9 +138,15 @@ impl App {
         }
         let (store, objects) = open_store(config, &public_url).await?;
         let (identity, issuer) = open_identity(config, &surroundings.clock).await?;
+        let redis = open_redis(config).await?;
+        let shared_bus = redis.map(|redis| Arc::new(RedisBus::new(redis, Arc::clone(&surroundings.clock))));
+        let bus: Arc<dyn EventBus> = match &shared_bus {
+            Some(shared) => Arc::clone(shared) as _,
+            None => Arc::new(LocalBus::default()),
+        };
         let core = Core {
             db,
-            bus: Arc::new(LocalBus::default()),
+            bus,
             store,
             drafters: surroundings.drafters,
             clock: surroundings.clock,
@@ -168,7 +182,7 @@ impl App {
             parts.push(spawn_part(&core.shutdown, working));
         }
         let drains = core.shutdown.clone().drop_guard();
-        Ok(Self { address, core, services, issuer, parts, _drains: drains, _lock: lock })
+        Ok(Self { address, core, services, issuer, parts, shared_bus, _drains: drains, _lock: lock })
     }
 
     /// The address that requests are answered at; none for workers alone.
@@ -218,6 +232,11 @@ impl App {
         let mut ended = Ok(());
         for part in self.parts.drain(..) {
             ended = ended.and(part.await.map_err(Error::internal).flatten());
+        }
+        if let Some(bus) = &self.shared_bus
+            && timeout(FLUSH_TIMEOUT, bus.flush()).await.is_err()
+        {
+            tracing::warn!("the last bells did not leave the process; whoever listens elsewhere looks at the table");
         }
         if timeout(CLOSE_TIMEOUT, self.core.db.close()).await.is_err() {
             tracing::warn!("connections to the database were still in use at the end");
@@ -281,6 +300,13 @@ async fn open_db(config: &Config) -> Result<Db> {
     match config.database_url() {
         Some(url) => Db::open(url, config.database_pool).await,
         None => Db::open_file(&config.data_dir.join(DATABASE_FILE)).await,
+    }
+}
+
+async fn open_redis(config: &Config) -> Result<Option<Redis>> {
+    match &config.redis {
+        Some(settings) => Redis::open(settings.url.expose_secret(), &settings.prefix).await.map(Some),
+        None => Ok(None),
     }
 }
 

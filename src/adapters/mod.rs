@@ -2,5 +2,8 @@
 //! each other and decide nothing.
 
 pub mod ai;
+pub mod cache;
 pub mod events;
+pub mod rate_limit;
+pub mod redis;
 pub mod storage;

@@ -284,7 +284,10 @@ pub fn like_text(text: &str) -> String {
 
 impl From<sqlx::Error> for Error {
     fn from(cause: sqlx::Error) -> Self {
-        let is_away = matches!(cause, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) || postgres::is_broken(&cause);
+        let is_away = match &cause {
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => true,
+            other => postgres::is_broken(other) || postgres::may_work_again(other),
+        };
         if is_away { Self::unavailable("The database cannot be reached at the moment. Try again.", cause) } else { Self::internal(cause) }
     }
 }
