@@ -127,7 +127,8 @@ impl App {
     /// # Errors
     /// If the data folder is in use, the address is taken, or the database or the file store cannot be reached.
     pub async fn start(config: &Config, roles: Roles) -> Result<Self> {
-        Self::start_in(config, roles, Surroundings::real(config)).await
+        // large, because it holds whatever it has opened so far
+        Box::pin(Self::start_in(config, roles, Surroundings::real(config))).await
     }
 
     /// Like [`App::start`], with a clock, ids and providers of the caller's choice.

@@ -4,7 +4,7 @@ use super::get;
 use crate::on_each;
 use crate::support::drafter::HeldDrafter;
 use crate::support::process::{Server, command, run, settings};
-use crate::support::{Client, Database, PATIENCE, TestApp, configure};
+use crate::support::{Client, Database, PATIENCE, TestApp, configure, drop_database, has_postgres};
 use axum::Router;
 use axum::http::StatusCode;
 use claimwright::app::{App, Roles, Surroundings};
@@ -34,12 +34,18 @@ async fn readiness_until(url: &str, wanted: impl Fn(&Value) -> bool) -> (u16, Va
 on_each! {
     async fn a_process_without_its_database_is_not_ready_and_says_so(database: Database) {
         let app = TestApp::start(database).await;
+        // on PostgreSQL the suite may have a Redis beside it
+        let without_redis = |mut body: Value| {
+            body["checks"].as_object_mut().expect("checks").remove("redis");
+            body
+        };
+        let (status, body) = readiness(&app.url()).await;
         let ready = json!({ "status": "ready", "checks": { "database": "ok", "storage": "ok", "identity": "ok" } });
-        assert_eq!(readiness(&app.url()).await, (200, ready));
+        assert_eq!((status, without_redis(body)), (200, ready));
         app.app().db().close().await;
         let (status, body) = readiness_until(&app.url(), |body| body["status"] != "ready").await;
         assert_eq!(status, 503);
-        assert_eq!(body, json!({ "status": "unavailable", "checks": { "database": "down", "storage": "ok", "identity": "ok" } }));
+        assert_eq!(without_redis(body), json!({ "status": "unavailable", "checks": { "database": "down", "storage": "ok", "identity": "ok" } }));
         assert_eq!(get(&format!("{}/health/live", app.url())).await.0, 200);
         let version = json!({ "status": "healthy", "version": env!("CARGO_PKG_VERSION") });
         assert_eq!(serde_json::from_str::<Value>(&get(&format!("{}/health", app.url())).await.1).expect("JSON"), version);
@@ -68,6 +74,25 @@ async fn a_process_without_its_file_store_goes_on_and_says_so() {
     assert_eq!(status, 200, "it can do most of its work");
     assert_eq!(body, json!({ "status": "degraded", "checks": { "database": "ok", "storage": "down", "identity": "ok" } }));
     assert!(!body.to_string().contains("127.0.0.1"));
+}
+
+#[tokio::test]
+async fn a_process_without_redis_goes_on_and_says_so() {
+    if !has_postgres() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let (config, name) = configure(folder.path(), Database::Postgres, &[("REDIS_URL", "redis://:secret@127.0.0.1:1")]).await;
+    let app = App::start(&config, Roles::All).await.expect("it starts without Redis");
+    let (status, body) = readiness(&app.url().expect("an address")).await;
+    assert_eq!(status, 200, "nothing is lost without it");
+    let checks = json!({ "database": "ok", "redis": "down", "storage": "ok", "identity": "ok" });
+    assert_eq!(body, json!({ "status": "degraded", "checks": checks }));
+    assert!(
+        get(&format!("{}/metrics", app.url().expect("an address"))).await.1.contains("claimwright_dependency_up{dependency=\"redis\"} 0")
+    );
+    app.stop().await.expect("it stops");
+    drop_database(&name.expect("a database")).await;
 }
 
 #[tokio::test]
