@@ -4,8 +4,9 @@
 use crate::adapters::ai::Drafter;
 use crate::adapters::ai::offline::Offline;
 use crate::adapters::events::local::LocalBus;
-use crate::adapters::storage::{EmbeddedObjects, ObjectStore, S3Store};
-use crate::config::Config;
+use crate::adapters::storage::{BucketSettings, EmbeddedObjects, Expiry, ObjectStore, S3Store, ServerEncryption};
+use crate::config::{Config, Encryption, S3Settings};
+use crate::domain::exports::KEEP_DAYS;
 use crate::error::{Error, Result};
 use crate::graphql::ApiSettings;
 use crate::http::{HttpSettings, HttpState, LocalToken, ObjectService};
@@ -127,7 +128,7 @@ impl App {
                 tracing::warn!(jobs = returned, "jobs that were in flight at the last end are done again");
             }
         }
-        let (store, objects) = open_store(config, &public_url).await?;
+        let (store, objects) = open_store(config, &public_url, roles).await?;
         let issuer = open_issuer(config).await?;
         let core = Core {
             db,
@@ -270,12 +271,46 @@ async fn open_db(config: &Config) -> Result<Db> {
     }
 }
 
-async fn open_store(config: &Config, public_url: &str) -> Result<(Arc<dyn ObjectStore>, Option<ObjectService>)> {
+async fn open_store(config: &Config, public_url: &str, roles: Roles) -> Result<(Arc<dyn ObjectStore>, Option<ObjectService>)> {
     if let Some(s3) = &config.s3 {
-        return Ok((Arc::new(S3Store::connect(&s3.bucket, s3.endpoint.as_deref()).await?), None));
+        let store = S3Store::connect(bucket_settings(s3)).await?;
+        if roles.works()
+            && s3.lifecycle
+            && let Err(error) = store.ensure_lifecycle(&expiries()).await
+        {
+            tracing::warn!(
+                %error,
+                "the bucket was not told to expire files, so it relies on this service alone; allow s3:GetLifecycleConfiguration and \
+                 s3:PutLifecycleConfiguration, or set S3_LIFECYCLE=off"
+            );
+        }
+        return Ok((Arc::new(store), None));
     }
     let objects = EmbeddedObjects::open(&config.data_dir, public_url).await?;
     Ok((Arc::new(objects.store()), Some(objects.service())))
+}
+
+fn bucket_settings(s3: &S3Settings) -> BucketSettings {
+    BucketSettings {
+        bucket: s3.bucket.clone(),
+        endpoint: s3.endpoint.clone(),
+        path_style: s3.path_style,
+        encryption: s3.encryption.clone().map(|encryption| match encryption {
+            Encryption::Aes256 => ServerEncryption::Aes256,
+            Encryption::Kms(key) => ServerEncryption::Kms(key),
+        }),
+        credentials: None,
+    }
+}
+
+/// What the bucket removes by itself. Upkeep removes the same a day earlier; this is for what it has lost sight of.
+fn expiries() -> [Expiry; 3] {
+    let export_days = i32::try_from(KEEP_DAYS).unwrap_or(i32::MAX - 1) + 1;
+    [
+        Expiry { id: "claimwright-exports", prefix: "exports/", days: Some(export_days) },
+        Expiry { id: "claimwright-uploads", prefix: "uploads/", days: Some(2) },
+        Expiry { id: "claimwright-imports", prefix: "imports/", days: None },
+    ]
 }
 
 async fn open_issuer(config: &Config) -> Result<Arc<LocalIssuer>> {

@@ -24,6 +24,7 @@ mod progress;
 mod projects;
 mod reads;
 mod sections;
+mod storage;
 mod templates;
 mod tenancy;
 mod tokens;

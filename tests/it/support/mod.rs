@@ -3,6 +3,7 @@
 pub mod calls;
 pub mod client;
 pub mod drafter;
+pub mod moto;
 pub mod process;
 pub mod runs;
 pub mod socket;
