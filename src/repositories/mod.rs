@@ -18,3 +18,4 @@ pub mod people;
 pub mod projects;
 pub mod sections;
 pub mod templates;
+pub mod uploads;

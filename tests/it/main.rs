@@ -28,3 +28,4 @@ mod storage;
 mod templates;
 mod tenancy;
 mod tokens;
+mod uploads;
