@@ -14,6 +14,7 @@ pub mod idempotency;
 pub mod imports;
 pub mod jobs;
 pub mod keyset;
+pub mod migrate_data;
 pub mod people;
 pub mod projects;
 pub mod sections;

@@ -8,6 +8,7 @@ pub mod exports;
 pub mod generations;
 pub mod health;
 pub mod imports;
+pub mod migrate_data;
 pub mod narratives;
 pub mod people;
 pub mod progress;

@@ -18,6 +18,7 @@ mod generations;
 mod idempotency;
 mod imports;
 mod lists;
+mod migrate_data;
 mod narratives;
 mod playground;
 mod progress;
