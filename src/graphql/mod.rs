@@ -20,6 +20,7 @@ pub mod quality;
 pub mod scalars;
 pub mod sections;
 pub mod templates;
+pub mod uploads;
 
 use crate::services::Services;
 use async_graphql::{MergedObject, SDLExportOptions, Schema};
@@ -42,6 +43,7 @@ pub struct Query(
 #[derive(Debug, Default, MergedObject)]
 pub struct Mutation(
     batches::BatchesMutation,
+    uploads::UploadsMutation,
     imports::ImportsMutation,
     projects::ProjectsMutation,
     templates::TemplatesMutation,

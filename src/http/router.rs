@@ -108,7 +108,13 @@ fn cors(front: Arc<Front>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(is_allowed))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::HEAD])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("graphql-require-preflight")])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("graphql-require-preflight"),
+            // a presigned request to the embedded store asks for it
+            HeaderName::from_static("x-amz-checksum-sha256"),
+        ])
         .expose_headers([REQUEST_ID])
         .max_age(Duration::from_hours(2))
 }

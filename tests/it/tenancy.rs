@@ -21,6 +21,7 @@ struct Ids {
     run: String,
     attempt: String,
     import: String,
+    upload: String,
     export: String,
     template: String,
     version: String,
@@ -43,6 +44,7 @@ impl Ids {
             run: id(),
             attempt: id(),
             import: id(),
+            upload: id(),
             export: id(),
             template: id(),
             version: id(),
@@ -139,6 +141,10 @@ fn mutations_of_batches() -> Vec<Case> {
             |ids| { "id": ids.own_batch, "pin": [ids.project] };
         importProjects "mutation($input: ImportProjectsInput!) { importProjects(input: $input) { import { id } userErrors { code message } } }" NotFound
             |ids| { "input": { "batchId": ids.batch, "source": { "rows": [{ "name": "Smuggled", "facts": {} }] } } };
+        createUpload "mutation { createUpload(input: { fileName: \"a.csv\", contentType: \"text/csv\", bytes: 1 }) \
+            { target { uploadId } userErrors { code message } } }" Own |_ids| {};
+        importProjects "mutation($input: ImportProjectsInput!) { importProjects(input: $input) { import { id } userErrors { code message } } }" NotFound
+            |ids| { "input": { "batchId": ids.own_batch, "source": { "uploadId": ids.upload } } };
         startGeneration "mutation($input: StartGenerationInput!) { startGeneration(input: $input) { run { id } userErrors { code message } } }" NotFound
             |ids| { "input": { "generation": { "batchId": ids.batch } } };
         startGeneration "mutation($input: StartGenerationInput!) { startGeneration(input: $input) { run { id } userErrors { code message } } }" NotFound
@@ -207,6 +213,9 @@ async fn furnish(owner: &Client) -> Ids {
     let query = "mutation($input: CreateExportInput!) { createExport(input: $input) { export { id } userErrors { code message } } }";
     let data = owner.run(query, json!({ "input": { "batchId": batch, "format": "CSV", "approvedOnly": false } })).await;
     let export = text(&accepted(&data, "createExport")["export"]["id"]);
+    let query = "mutation { createUpload(input: { fileName: \"Sealed Orchid.csv\", contentType: \"text/csv\", bytes: 1 }) \
+        { target { uploadId } userErrors { code message } } }";
+    let upload = text(&accepted(&owner.run(query, json!({})).await, "createUpload")["target"]["uploadId"]);
     let (mut socket, query) = (owner.socket().await, "subscription($id: ID!) { exportProgress(exportId: $id) { export { status } } }");
     let mut events = socket.subscribe(query, json!({ "id": export })).await;
     while events.next().await.is_some() {}
@@ -221,6 +230,7 @@ async fn furnish(owner: &Client) -> Ids {
         revision: text(&section["revisions"]["nodes"][0]["id"]),
         attempt: text(&section["revisions"]["nodes"][0]["attempt"]["id"]),
         run: text(&data["batch"]["runs"]["nodes"][0]["id"]),
+        upload,
         import: text(&data["batch"]["imports"]["nodes"][0]["id"]),
         template: text(&template["id"]),
         version: text(&template["currentVersion"]["id"]),
@@ -344,7 +354,7 @@ on_both! {
         let nothing = String::new();
         let blank = Ids { own_batch: batch, cursor, ..Ids {
             batch: nothing.clone(), project: nothing.clone(), section: nothing.clone(), revision: nothing.clone(), run: nothing.clone(),
-            attempt: nothing.clone(), import: nothing.clone(), export: nothing.clone(), template: nothing.clone(), version: nothing.clone(),
+            attempt: nothing.clone(), import: nothing.clone(), upload: nothing.clone(), export: nothing.clone(), template: nothing.clone(), version: nothing.clone(),
             user: nothing.clone(), workspace: nothing.clone(), cursor: nothing.clone(), own_batch: nothing } };
         let encoded = |text: &str| URL_SAFE_NO_PAD.encode(text);
         let malformed = [

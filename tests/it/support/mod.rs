@@ -6,6 +6,7 @@ pub mod drafter;
 pub mod exactness;
 pub mod followers;
 pub mod keys;
+pub mod moto;
 pub mod process;
 pub mod runs;
 pub mod servers;
