@@ -7,6 +7,8 @@ use crate::support::keys::{Key, KeyServer};
 use crate::support::process::{run, settings};
 use crate::support::servers::OwnMoto;
 use crate::support::{Client, Mode, PATIENCE, TestApp};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use claimwright::app::Surroundings;
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -115,7 +117,7 @@ on_each! {
         let seen = Client::new(app.url(), Some(id)).batch_now(&batch).await;
         assert_eq!(seen["counts"]["needsReview"], 1);
 
-        let app = app.restart().await;
+        let app = Box::pin(app.restart()).await;
         assert_eq!(viewer(&app, &access).await, known, "the practice is stored, not only remembered");
         app.stop().await;
     }
@@ -149,9 +151,9 @@ async fn what_is_wrong_with_a_token_of_cognito_is_told_apart() {
     let pool = Pool::create(&moto, Uuid::new_v4()).await;
     let other_client = Pool::create_client(&moto, &pool.id).await;
     let other_pool = Pool::create(&moto, Uuid::new_v4()).await;
-    let ahead = Arc::new(AtomicI64::new(chrono::Utc::now().timestamp()));
-    let app = TestApp::start_on(Mode::Embedded, &borrowed(&pool.settings()), fixed_clock(&ahead)).await;
     let good = pool.sign_in(&pool.client).await;
+    let now = Arc::new(AtomicI64::new(issued_at(&good.id)));
+    let app = TestApp::start_on(Mode::Embedded, &borrowed(&pool.settings()), fixed_clock(&now)).await;
     for token in [&good.id, &good.access] {
         assert!(viewer(&app, token).await["workspace"]["id"].is_string());
         let (head, _) = token.rsplit_once('.').expect("a signature");
@@ -161,10 +163,15 @@ async fn what_is_wrong_with_a_token_of_cognito_is_told_apart() {
         assert_refused(&app, &strange.id, "claims").await;
         assert_refused(&app, &strange.access, "claims").await;
     }
-    ahead.fetch_add(7_200, Ordering::SeqCst);
+    now.fetch_add(7_200, Ordering::SeqCst);
     assert_refused(&app, &good.id, "expired").await;
     assert_refused(&app, &good.access, "expired").await;
     app.stop().await;
+}
+
+fn issued_at(token: &str) -> i64 {
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("claims")).expect("base64");
+    serde_json::from_slice::<Value>(&claims).expect("JSON")["iat"].as_i64().expect("a moment")
 }
 
 fn own_settings(server: &KeyServer) -> Vec<(&str, &str)> {
