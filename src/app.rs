@@ -11,13 +11,15 @@ use crate::adapters::storage::{EmbeddedObjects, ObjectStore, S3Store};
 use crate::config::Config;
 use crate::error::{Error, ProblemCode, Result};
 use crate::graphql::ApiSettings;
-use crate::http::{HttpSettings, HttpState, LocalToken, ObjectService};
+use crate::http::{HttpSettings, HttpState, LocalToken, MetricsText, ObjectService, OpsState};
 use crate::identity::{Identity, LocalIssuer, RemoteKeys, Trust};
 use crate::repositories::db::Db;
 use crate::repositories::jobs;
 use crate::services::Services;
 use crate::services::core::{Clock, Core, IdSource};
+use crate::services::health::Check;
 use crate::services::imports::MAX_INLINE_BYTES;
+use crate::telemetry::Metrics;
 use crate::workers::{WorkerSettings, Workers};
 use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret;
@@ -39,6 +41,8 @@ const LOCK_FILE: &str = "lock";
 const DATABASE_FILE: &str = "claimwright.db";
 /// Longest time that a query or a mutation may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time that probes in flight have at the very end.
+const OPS_GRACE: Duration = Duration::from_secs(1);
 /// Longest time for the connections to the database to end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time for the last bells to leave for other processes; whoever misses them looks at the table.
@@ -98,9 +102,17 @@ pub struct App {
     parts: Vec<JoinHandle<Result<()>>>,
     /// The bus, if its bells leave the process.
     shared_bus: Option<Arc<RedisBus>>,
+    ops: Option<OpsPart>,
     _drains: DropGuard,
     /// Held as long as anything uses the data folder.
     _lock: Option<File>,
+}
+
+/// Health and metrics on an address of their own. They are answered until everything else has drained.
+struct OpsPart {
+    address: SocketAddr,
+    serving: JoinHandle<Result<()>>,
+    end: DropGuard,
 }
 
 impl std::fmt::Debug for App {
@@ -115,7 +127,8 @@ impl App {
     /// # Errors
     /// If the data folder is in use, the address is taken, or the database or the file store cannot be reached.
     pub async fn start(config: &Config, roles: Roles) -> Result<Self> {
-        Self::start_in(config, roles, Surroundings::real(config)).await
+        // large, because it holds whatever it has opened so far
+        Box::pin(Self::start_in(config, roles, Surroundings::real(config))).await
     }
 
     /// Like [`App::start`], with a clock, ids and providers of the caller's choice.
@@ -125,9 +138,14 @@ impl App {
     pub async fn start_in(config: &Config, roles: Roles, surroundings: Surroundings) -> Result<Self> {
         let lock = if config.is_embedded() { Some(lock_folder(&config.data_dir)?) } else { None };
         let listener = if roles.answers() { Some(listen(config.address()).await?) } else { None };
+        let ops_listener = match config.ops_address {
+            Some(address) => Some(listen_at("OPS_ADDRESS", address).await?),
+            None => None,
+        };
         let address = listener.as_ref().map(TcpListener::local_addr).transpose().map_err(Error::internal)?;
         let public_url = config.public_url.clone().unwrap_or_else(|| Config::url_of(address.unwrap_or(config.address())));
 
+        let recorder = Metrics::install()?;
         let db = open_db(config).await?;
         if config.database_url.is_none() {
             // the lock says that whoever had claims is gone
@@ -139,7 +157,7 @@ impl App {
         let (store, objects) = open_store(config, &public_url).await?;
         let (identity, issuer) = open_identity(config, &surroundings.clock).await?;
         let redis = open_redis(config).await?;
-        let shared_bus = redis.map(|redis| Arc::new(RedisBus::new(redis, Arc::clone(&surroundings.clock))));
+        let shared_bus = redis.clone().map(|redis| Arc::new(RedisBus::new(redis, Arc::clone(&surroundings.clock))));
         let bus: Arc<dyn EventBus> = match &shared_bus {
             Some(shared) => Arc::clone(shared) as _,
             None => Arc::new(LocalBus::default()),
@@ -154,14 +172,25 @@ impl App {
             wake: Arc::default(),
             shutdown: CancellationToken::new(),
         };
-        let services = Services::new(&core);
+        let mut services = Services::new(&core);
+        if roles.answers() {
+            services.health.also("identity", Arc::new(IdentityKeys(Arc::clone(&identity))));
+        }
+        if let Some(redis) = redis {
+            services.health.also("redis", Arc::new(RedisAnswers(redis)));
+        }
+        drop(tokio::spawn(core.shutdown.clone().run_until_cancelled_owned(recorder.clone().keep_up())));
+        let metrics = metrics_text(recorder, core.db.clone());
         let mut parts = Vec::new();
+        let ops = OpsState { health: services.health.clone(), metrics: Arc::clone(&metrics), shutdown: core.shutdown.clone() };
+        let ops = ops_listener.map(|listener| serve_ops(listener, ops)).transpose()?;
         if let Some(listener) = listener {
             let state = HttpState {
                 schema: crate::graphql::schema(services.clone(), ApiSettings { introspection: config.introspection }),
                 identity: Arc::clone(&identity),
                 services: services.clone(),
                 settings: Arc::new(http_settings(config, public_url, issuer.as_ref(), &core.clock)),
+                metrics,
                 shutdown: core.shutdown.clone(),
             };
             let router = crate::http::router(state, objects)?;
@@ -182,13 +211,19 @@ impl App {
             parts.push(spawn_part(&core.shutdown, working));
         }
         let drains = core.shutdown.clone().drop_guard();
-        Ok(Self { address, core, services, issuer, parts, shared_bus, _drains: drains, _lock: lock })
+        Ok(Self { address, core, services, issuer, parts, shared_bus, ops, _drains: drains, _lock: lock })
     }
 
     /// The address that requests are answered at; none for workers alone.
     #[must_use]
     pub const fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// The address of health and metrics alone, if there is one.
+    #[must_use]
+    pub fn ops_address(&self) -> Option<SocketAddr> {
+        self.ops.as_ref().map(|ops| ops.address)
     }
 
     /// Base URL at which this machine reaches the process; none for workers alone.
@@ -237,6 +272,10 @@ impl App {
             && timeout(FLUSH_TIMEOUT, bus.flush()).await.is_err()
         {
             tracing::warn!("the last bells did not leave the process; whoever listens elsewhere looks at the table");
+        }
+        if let Some(ops) = self.ops.take() {
+            drop(ops.end);
+            ended = ended.and(ops.serving.await.map_err(Error::internal).flatten());
         }
         if timeout(CLOSE_TIMEOUT, self.core.db.close()).await.is_err() {
             tracing::warn!("connections to the database were still in use at the end");
@@ -290,9 +329,48 @@ fn spawn_part(shutdown: &CancellationToken, part: impl Future<Output = Result<()
     })
 }
 
+/// Tokens can be checked as long as keys of their issuer are known, be they stale.
+struct IdentityKeys(Arc<Identity>);
+
+#[async_trait::async_trait]
+impl Check for IdentityKeys {
+    async fn check(&self) -> Result<()> {
+        if self.0.has_keys() { Ok(()) } else { Err(Error::internal("no key of the issuer is known yet")) }
+    }
+}
+
+struct RedisAnswers(Redis);
+
+#[async_trait::async_trait]
+impl Check for RedisAnswers {
+    async fn check(&self) -> Result<()> {
+        self.0.check().await
+    }
+}
+
+/// Serves health and metrics until the guard is dropped; they have a second to say their last words.
+fn serve_ops(listener: TcpListener, state: OpsState) -> Result<OpsPart> {
+    let address = listener.local_addr().map_err(Error::internal)?;
+    let end = CancellationToken::new();
+    let serving = tokio::spawn(crate::http::serve(listener, crate::http::ops_router(state), end.clone(), OPS_GRACE));
+    Ok(OpsPart { address, serving, end: end.drop_guard() })
+}
+
+/// The metrics, with what is only measured when somebody looks.
+fn metrics_text(recorder: Metrics, db: Db) -> MetricsText {
+    Arc::new(move || {
+        db.observe_pools();
+        recorder.render()
+    })
+}
+
 async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    listen_at("HOST and PORT", address).await
+}
+
+async fn listen_at(variables: &str, address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|cause| {
-        Error::unavailable(format!("The server cannot listen on {address}. Set HOST and PORT to an address that is free."), cause)
+        Error::unavailable(format!("The server cannot listen on {address}. Set {variables} to an address that is free."), cause)
     })
 }
 
@@ -398,6 +476,7 @@ fn unusable(folder: &Path, cause: std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::services::health::Verdict;
 
     #[test]
     fn a_second_process_on_a_data_folder_is_told_so_in_a_sentence() {
@@ -433,7 +512,7 @@ mod tests {
         for _ in 0..2 {
             let app = App::start(&config, Roles::All).await.unwrap();
             assert_ne!(app.address().unwrap().port(), 0);
-            app.services().health.check().await.unwrap();
+            assert_eq!(app.services().health.readiness().await.verdict, Verdict::Ready);
             let ready = reqwest::get(format!("{}/health/ready", app.url().unwrap())).await.unwrap();
             assert_eq!(ready.status(), 200);
             let busy = App::start(&config, Roles::Workers).await.unwrap_err();

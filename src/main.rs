@@ -5,14 +5,14 @@ use claimwright::app::{self, App, Roles, TOKEN_VALID};
 use claimwright::client::{self, Connection, Console, ImportOptions, WatchOptions};
 use claimwright::config::{self, Config, LogFormat};
 use claimwright::error::{Error, FaultCode, Result};
+use claimwright::telemetry::{self, LogSettings, QUIET, Telemetry, TraceSettings};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use secrecy::ExposeSecret;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// Exit code of a wrong configuration, and of wrong arguments.
 const MISCONFIGURED: u8 = 2;
@@ -20,7 +20,6 @@ const MISCONFIGURED: u8 = 2;
 const INTERRUPTED: u8 = 130;
 /// The one line that is logged when all is well.
 const READY: &str = "claimwright::ready";
-const QUIET: &str = "warn,claimwright::ready=info";
 /// In the data folder: the first run was done.
 const FIRST_RUN_MARKER: &str = "first-run-done";
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -111,7 +110,13 @@ async fn obey() -> ExitCode {
             return ExitCode::from(MISCONFIGURED);
         }
     };
-    start_logs(&config);
+    let telemetry = match start_telemetry(&config) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            complain(&explain(&error));
+            return ExitCode::FAILURE;
+        }
+    };
     let ended = match command {
         Command::Serve(options) => run(&config, Roles::All, options.first_run.as_deref()).await,
         Command::Api => run(&config, Roles::Api, None).await,
@@ -123,6 +128,7 @@ async fn obey() -> ExitCode {
         Command::Watch(options) => watch(&config, &options).await,
         Command::Healthcheck => Ok(healthcheck(&config).await),
     };
+    telemetry.end().await;
     ended.unwrap_or_else(|error| {
         complain(&explain(&error));
         ExitCode::FAILURE
@@ -136,6 +142,9 @@ async fn run(config: &Config, roles: Roles, first_run: Option<&Path>) -> Result<
         app = App::start(config, roles) => app?,
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
+    if let Some(address) = app.ops_address() {
+        tracing::info!(target: READY, "health and metrics at {}", Config::url_of(address));
+    }
     if let Some(url) = app.url() {
         tracing::info!(target: READY, "ready at {url}");
     } else {
@@ -237,7 +246,9 @@ fn server_url(config: &Config) -> String {
 }
 
 async fn healthcheck(config: &Config) -> ExitCode {
-    let url = format!("{}/health/ready", server_url(config).trim_end_matches('/'));
+    // a worker answers at OPS_ADDRESS alone
+    let local = || Config::url_of(config.ops_address.unwrap_or(config.address()));
+    let url = format!("{}/health/ready", config.client_url.clone().unwrap_or_else(local).trim_end_matches('/'));
     let asked = async {
         let client = reqwest::Client::builder().no_proxy().timeout(HEALTHCHECK_TIMEOUT).build()?;
         client.get(&url).send().await?.error_for_status()
@@ -271,19 +282,12 @@ impl Signals {
     }
 }
 
-fn start_logs(config: &Config) {
-    // checked when the settings were read
-    let filter = EnvFilter::try_new(config.log_filter.as_deref().unwrap_or(QUIET)).unwrap_or_else(|_| EnvFilter::new(QUIET));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    match config.log_format {
-        LogFormat::Text => lines.with_target(false).init(),
-        LogFormat::Json => lines.json().init(),
-    }
-    // the message of a panic may quote what was being worked on, such as a narrative: it is not logged
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "a task panicked");
-    }));
+/// Starts logs for every command; traces only where there is something to trace.
+fn start_telemetry(config: &Config) -> Result<Telemetry> {
+    let filter = config.log_filter.clone().unwrap_or_else(|| QUIET.to_owned());
+    let logs = LogSettings { json: config.log_format == LogFormat::Json, filter };
+    let traces = config.otlp_endpoint.clone().map(|endpoint| TraceSettings { endpoint, service: config.service_name.clone() });
+    telemetry::start(&logs, traces.as_ref())
 }
 
 /// Why a command failed, for people.

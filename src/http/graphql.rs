@@ -3,8 +3,9 @@
 
 use super::{
     Front, RequestId, auth,
-    document::{self, Operation},
+    document::{self, Operation, Prepared},
     negotiate::{self, Media},
+    observe::Observation,
     respond::{self, Refused, Reply},
     uploads, websocket,
 };
@@ -21,6 +22,7 @@ use axum::{
 use futures::{FutureExt, StreamExt};
 use http::{HeaderMap, Method, StatusCode, header};
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tracing::Instrument;
 
 /// Largest JSON body of a caller without a token, in bytes.
 pub const MAX_ANONYMOUS_BODY: usize = 256 << 10;
@@ -39,16 +41,20 @@ pub async fn handle(State(front): State<Arc<Front>>, request: Request) -> Respon
     }
     let media = negotiate::accepted(request.headers());
     let reply = Reply { media: media.unwrap_or(Media::Json), request: id };
+    let mut seen = Observation::begin("http");
     let answered = if media.is_some() {
-        answer(&front, request, &reply).await
+        answer(&front, request, &reply, &mut seen).await
     } else {
         let message = "Accept application/graphql-response+json or application/json.";
         Err(Refused::invalid(StatusCode::NOT_ACCEPTABLE, message))
     };
-    answered.unwrap_or_else(|refused| reply.refuse(&refused))
+    answered.unwrap_or_else(|refused| {
+        seen.fail(respond::public_code(&refused.error));
+        reply.refuse(&refused)
+    })
 }
 
-async fn answer(front: &Front, request: Request, reply: &Reply) -> Result<Response, Refused> {
+async fn answer(front: &Front, request: Request, reply: &Reply, seen: &mut Observation) -> Result<Response, Refused> {
     let settings = &front.state.settings;
     let method = request.method().clone();
     if method != Method::GET && method != Method::POST {
@@ -75,7 +81,10 @@ async fn answer(front: &Front, request: Request, reply: &Reply) -> Result<Respon
     })?;
     let prepared = match document::prepare(request, &front.rules) {
         Ok(prepared) => prepared,
-        Err(rejection) => return Ok(reply.reject(rejection)),
+        Err(rejection) => {
+            seen.fail(rejection.code);
+            return Ok(reply.reject(rejection));
+        }
     };
     if method == Method::GET && prepared.kind != OperationType::Query {
         return Err(not_allowed("GET is for queries only.", "POST"));
@@ -86,16 +95,32 @@ async fn answer(front: &Front, request: Request, reply: &Reply) -> Result<Respon
     if prepared.kind == OperationType::Subscription {
         return Err(Refused::invalid(StatusCode::BAD_REQUEST, "Subscriptions need a WebSocket (graphql-transport-ws)."));
     }
+    seen.execute(&front.names, &prepared, actor.is_some());
+    let span = operation_span(&prepared, &reply.request);
     let mut request = prepared.request;
     let loads = Loads::default();
     request.data = context::session(&front.state.services, actor, &loads);
     // A panic in a resolver and one that never ends are answered too.
-    let execution = AssertUnwindSafe(loads.drive(front.state.schema.execute(request))).catch_unwind();
+    let execution = AssertUnwindSafe(loads.drive(front.state.schema.execute(request))).catch_unwind().instrument(span);
     match tokio::time::timeout(settings.request_timeout, execution).await {
-        Ok(Ok(response)) => Ok(reply.result(response)),
+        Ok(Ok(response)) => {
+            seen.result(&response);
+            Ok(reply.result(response))
+        }
         Ok(Err(_)) => Err(respond::internal("a resolver panicked").into()),
         Err(_) => Err(timed_out().into()),
     }
+}
+
+/// The span of an operation, for logs and traces: its name and kind, never its document or variables.
+pub fn operation_span(prepared: &Prepared, request: &RequestId) -> tracing::Span {
+    let kind = match prepared.kind {
+        OperationType::Query => "query",
+        OperationType::Mutation => "mutation",
+        OperationType::Subscription => "subscription",
+    };
+    let name: String = prepared.name.iter().flat_map(|name| name.chars()).take(64).collect();
+    tracing::error_span!("operation", request_id = request.as_str(), graphql.operation.type = kind, graphql.operation.name = name)
 }
 
 /// The error of an operation that took too long.

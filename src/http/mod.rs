@@ -9,6 +9,8 @@ mod guard;
 mod hosts;
 mod merging;
 mod negotiate;
+mod observe;
+mod ops;
 mod playground;
 mod protocol;
 mod respond;
@@ -18,6 +20,7 @@ mod server;
 mod uploads;
 mod websocket;
 
+pub use ops::{MetricsText, OpsState, ops_router};
 pub use router::{ObjectService, router};
 pub use server::serve;
 
@@ -59,6 +62,8 @@ pub struct HttpState {
     pub services: Services,
     /// The configuration.
     pub settings: Arc<HttpSettings>,
+    /// The metrics of the process.
+    pub metrics: MetricsText,
     /// Cancelled when the process drains: sockets end with a code that clients retry on.
     pub shutdown: CancellationToken,
 }
@@ -67,6 +72,7 @@ pub struct HttpState {
 struct Front {
     state: HttpState,
     rules: document::Rules,
+    names: observe::Names,
 }
 
 /// Identifies a request in the log and in the `x-request-id` header; the reference that a client sees on INTERNAL.

@@ -5,9 +5,10 @@
 use super::{
     Front, RequestId, auth,
     document::{self, Operation, Prepared},
-    graphql::{MAX_ANONYMOUS_BODY, timed_out},
+    graphql::{MAX_ANONYMOUS_BODY, operation_span, timed_out},
     hosts,
     negotiate::Media,
+    observe::{Observation, Open},
     protocol,
     protocol::ClientMessage,
     respond::{self, Outcome, PublicError, Refused, Reply},
@@ -43,6 +44,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 use tokio_tungstenite::tungstenite;
+use tracing::Instrument;
 
 const PROTOCOL: &str = "graphql-transport-ws";
 /// Longest time from opening a socket to `connection_init`.
@@ -92,7 +94,9 @@ pub async fn upgrade(front: Arc<Front>, request: Request, id: RequestId) -> Resp
     // Held until the session ends, so that draining waits for it.
     let connection = parts.extensions.get::<Connection>().cloned();
     upgrade.protocols([PROTOCOL]).max_message_size(MAX_ANONYMOUS_BODY).max_frame_size(MAX_ANONYMOUS_BODY).on_upgrade(async move |socket| {
-        Session::new(front, id).run(socket).await;
+        let _open = Open::socket();
+        let span = tracing::error_span!(parent: None, "socket", request_id = id.as_str());
+        Session::new(front, id).run(socket).instrument(span).await;
         drop(connection);
     })
 }
@@ -278,16 +282,24 @@ impl Session {
             self.refuse(&id, &Error::fault(FaultCode::TooComplex, message));
             return Ok(());
         }
+        let mut seen = Observation::begin("websocket");
         let request = match operation.into_request() {
             Ok(request) => request,
             Err(error) => {
+                seen.fail(respond::public_code(&error));
                 self.refuse(&id, &error);
                 return Ok(());
             }
         };
         match document::prepare(request, &self.front.rules) {
-            Ok(prepared) => self.start(id, prepared, actor),
-            Err(rejection) => self.outbox.push_text(protocol::error(&id, &respond::list(&[rejection.into()]))),
+            Ok(prepared) => {
+                seen.execute(&self.front.names, &prepared, true);
+                self.start(id, prepared, actor, seen);
+            }
+            Err(rejection) => {
+                seen.fail(rejection.code);
+                self.outbox.push_text(protocol::error(&id, &respond::list(&[rejection.into()])));
+            }
         }
         Ok(())
     }
@@ -296,22 +308,26 @@ impl Session {
         self.outbox.push_text(protocol::error(id, &respond::list(&[PublicError::of(error, &self.id)])));
     }
 
-    fn start(&mut self, id: String, mut prepared: Prepared, actor: Actor) {
+    fn start(&mut self, id: String, mut prepared: Prepared, actor: Actor, mut seen: Observation) {
         self.serial += 1;
         let serial = self.serial;
         let request_id = self.id.operation(serial);
         let loads = Loads::default();
         prepared.request.data = context::session(&self.front.state.services, Some(actor), &loads);
         let (front, queue, name) = (self.front.clone(), self.queue.clone(), id.clone());
-        let task = tokio::spawn(async move {
+        let span = operation_span(&prepared, &request_id);
+        let work = async move {
             let sender = OperationOutput { id: name, serial, queue };
-            let work = AssertUnwindSafe(loads.drive(execute(&front, prepared, &sender, &request_id))).catch_unwind().await;
+            let work = AssertUnwindSafe(loads.drive(execute(&front, prepared, &sender, &request_id, &mut seen))).catch_unwind().await;
             let last = work.unwrap_or_else(|_| {
+                seen.fail(FaultCode::Internal);
                 let error = PublicError::of(&respond::internal("an operation of a socket panicked"), &request_id);
                 protocol::error(&sender.id, &respond::list(&[error]))
             });
+            drop(seen);
             sender.send(Output::Last(last)).await;
-        });
+        };
+        let task = tokio::spawn(work.instrument(span));
         self.operations.insert(id, Running { serial, task: task.abort_handle() });
     }
 
@@ -345,7 +361,7 @@ impl OperationOutput {
 }
 
 /// Runs an operation and returns its last message.
-async fn execute(front: &Front, prepared: Prepared, output: &OperationOutput, request: &RequestId) -> String {
+async fn execute(front: &Front, prepared: Prepared, output: &OperationOutput, request: &RequestId, seen: &mut Observation) -> String {
     let is_subscription = prepared.kind == OperationType::Subscription;
     let mut responses = front.state.schema.execute_stream(prepared.request);
     let mut is_first = true;
@@ -353,12 +369,14 @@ async fn execute(front: &Front, prepared: Prepared, output: &OperationOutput, re
         let next = if is_subscription {
             responses.next().await
         } else {
-            match tokio::time::timeout(front.state.settings.request_timeout, responses.next()).await {
-                Ok(next) => next,
-                Err(_) => return protocol::error(&output.id, &respond::list(&[PublicError::of(&timed_out(), request)])),
-            }
+            let Ok(next) = tokio::time::timeout(front.state.settings.request_timeout, responses.next()).await else {
+                seen.fail(FaultCode::Timeout);
+                return protocol::error(&output.id, &respond::list(&[PublicError::of(&timed_out(), request)]));
+            };
+            next
         };
         let Some(response) = next else { return protocol::complete(&output.id) };
+        seen.result(&response);
         if is_subscription && is_first && respond::is_refusal(&response) {
             return protocol::error(&output.id, &respond::finish_refused(response, request));
         }

@@ -354,7 +354,9 @@ impl Imports {
         import.started_at = import.started_at.or(import.finished_at);
         self.save(&mut unit, actor, &mut import).await?;
         unit.append(actor.workspace, import.batch, vec![crate::domain::events::BatchEvent::BatchChanged]).await?;
-        unit.commit().await
+        unit.commit().await?;
+        metrics::counter!("claimwright_imports_total", "outcome" => status.as_str()).increment(1);
+        Ok(())
     }
 
     /// Stores an import as the next of its changes and tells watchers.

@@ -66,7 +66,7 @@ impl Services {
             exports: exports.clone(),
             narratives: narratives::Narratives::new(core.clone()),
             progress: progress::Progress::new(core.clone()),
-            health: health::Health::new(core.clone()),
+            health: health::Health::new(core),
             upkeep: upkeep::Upkeep::new(core.clone(), batches.clone(), exports),
             batches,
         }

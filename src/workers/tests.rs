@@ -38,6 +38,10 @@ impl ObjectStore for NoStore {
         Err(Error::internal("not in this test"))
     }
 
+    async fn reach(&self) -> Result<()> {
+        Err(Error::internal("not in this test"))
+    }
+
     async fn presign_get(&self, _: &str, _: &str, _: Duration) -> Result<String> {
         Err(Error::internal("not in this test"))
     }

@@ -21,6 +21,7 @@ mod idempotency;
 mod imports;
 mod lists;
 mod narratives;
+mod operations;
 mod playground;
 mod progress;
 mod projects;

@@ -72,7 +72,7 @@ impl Interests {
     }
 
     /// A new connection knows nothing.
-    pub(super) fn begin(&self) {
+    pub(super) fn begin_anew(&self) {
         let mut state = self.state();
         let State { wants, dirty, lost } = &mut *state;
         *lost = false;
@@ -200,7 +200,7 @@ mod tests {
 
         interests.lose();
         interests.add(TOPIC).confirmed().await;
-        interests.begin();
+        interests.begin_anew();
         assert_eq!(interests.take(|_| false).subscribe, [TOPIC]);
         assert_eq!(interests.confirm(&[TOPIC]), [TOPIC], "the connection was lost in between");
     }

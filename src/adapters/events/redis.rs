@@ -197,7 +197,7 @@ impl Hub {
         let mut topics = HashMap::new();
         let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.interests.begin();
+        self.interests.begin_anew();
         loop {
             tokio::select! {
                 message = messages.next() => {

@@ -3,7 +3,7 @@
 //! out when it is back. It must not know what is kept or published there.
 
 #[cfg(test)]
-pub(in crate::adapters) mod server_for_tests;
+pub(super) mod server_for_tests;
 
 use crate::error::{Error, Result};
 use deadpool_redis::redis::aio::PubSub;
@@ -223,7 +223,8 @@ impl Shared {
         if !self.up.send_replace(true) {
             metrics::gauge!("claimwright_redis_up").set(1.0);
             metrics::counter!("claimwright_redis_reconnects_total").increment(1);
-            tracing::info!("Redis is back");
+            // as loud as its going, which is in the log at the default level
+            tracing::warn!("Redis is back");
         }
     }
 

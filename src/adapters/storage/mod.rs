@@ -32,6 +32,12 @@ pub trait ObjectStore: Send + Sync {
     /// UNAVAILABLE if the store cannot be reached, else INTERNAL.
     async fn delete(&self, key: &str) -> Result<()>;
 
+    /// Asks whether the store can be used at the moment.
+    ///
+    /// # Errors
+    /// UNAVAILABLE if the store cannot be reached, else INTERNAL.
+    async fn reach(&self) -> Result<()>;
+
     /// A link that downloads the file under a name, for whoever has the link, for as long as `valid_for` (at most seven
     /// days). Nobody checks that the file exists.
     ///

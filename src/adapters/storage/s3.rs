@@ -113,6 +113,10 @@ impl ObjectStore for S3Store {
         self.client.delete_object().bucket(&self.bucket).key(key).send().await.map(drop).map_err(failed)
     }
 
+    async fn reach(&self) -> Result<()> {
+        self.client.head_bucket().bucket(&self.bucket).send().await.map(drop).map_err(failed)
+    }
+
     async fn presign_get(&self, key: &str, file_name: &str, valid_for: Duration) -> Result<String> {
         let config = PresigningConfig::expires_in(valid_for).map_err(Error::internal)?;
         let call = self.client.get_object().bucket(&self.bucket).key(key).response_content_disposition(attachment(file_name));

@@ -78,7 +78,8 @@ impl Server {
         let url = timeout(PATIENCE, async {
             while let Some(line) = lines.next_line().await.expect("a line") {
                 if let Some((_, url)) = line.split_once("ready at ") {
-                    return url.trim().to_owned();
+                    // in a line of JSON a quotation mark ends it
+                    return url.split(['"', ' ']).next().unwrap_or_default().to_owned();
                 }
                 if line.ends_with("ready, doing jobs") {
                     return String::new();
