@@ -15,7 +15,7 @@ run: playground-if-possible ## Build, start, and the first time do the whole job
 	$(CARGO) build --profile quick
 	$(QUICK) serve --first-run samples/projects.csv
 
-test: playground-if-possible ## Run all tests, with a PostgreSQL and a browser of their own
+test: playground-if-possible ## Run all tests in both modes, with servers and a browser of their own
 	tests/with-services $(CARGO) test --workspace
 
 bench: ## Say what a nested read costs beside a hand-written handler

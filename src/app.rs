@@ -249,7 +249,7 @@ impl App {
     /// A token of the local issuer.
     ///
     /// # Errors
-    /// INVALID for an email or a workspace that cannot be one; WRONG_STATE if tokens come from a user pool.
+    /// INVALID for an email or a workspace that cannot be one; `WRONG_STATE` if tokens come from a user pool.
     pub fn token(&self, email: Option<&str>, workspace: Option<&str>, ttl: Duration) -> Result<String> {
         self.issuer.as_ref().ok_or_else(tokens_come_from_elsewhere)?.issue(email, workspace, ttl, self.core.now())
     }
@@ -353,7 +353,7 @@ pub async fn migrate_data(config: &Config, say: Say<'_>) -> Result<Migrated> {
 /// A token of the data folder's issuer, whether or not a server is running. Makes the key pair if there is none.
 ///
 /// # Errors
-/// If the data folder cannot be used; INVALID for an email or a workspace that cannot be one; WRONG_STATE if tokens
+/// If the data folder cannot be used; INVALID for an email or a workspace that cannot be one; `WRONG_STATE` if tokens
 /// come from a user pool.
 pub fn local_token(config: &Config, email: Option<&str>, workspace: Option<&str>, ttl: Duration) -> Result<String> {
     if config.cognito.is_some() {

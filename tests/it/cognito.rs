@@ -6,7 +6,9 @@ use crate::support::calls::text;
 use crate::support::keys::{Key, KeyServer};
 use crate::support::process::{run, settings};
 use crate::support::servers::OwnMoto;
-use crate::support::{Client, Database, PATIENCE, TestApp};
+use crate::support::{Client, Mode, PATIENCE, TestApp};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use claimwright::app::Surroundings;
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -97,11 +99,11 @@ fn borrowed<'s>(settings: &'s [(&'s str, String)]) -> Vec<(&'s str, &'s str)> {
 }
 
 on_each! {
-    async fn tokens_of_an_independent_cognito_are_accepted_and_say_who_somebody_is(database: Database) {
+    async fn tokens_of_an_independent_cognito_are_accepted_and_say_who_somebody_is(mode: Mode) {
         let Some(moto) = OwnMoto::start().await else { return };
         let workspace = Uuid::new_v4();
         let pool = Pool::create(&moto, workspace).await;
-        let app = TestApp::start_on(database, &borrowed(&pool.settings()), |_| {}).await;
+        let app = TestApp::start_on(mode, &borrowed(&pool.settings()), |_| {}).await;
         let Tokens { id, access } = pool.sign_in(&pool.client).await;
 
         let unknown = viewer(&app, &access).await;
@@ -115,15 +117,15 @@ on_each! {
         let seen = Client::new(app.url(), Some(id)).batch_now(&batch).await;
         assert_eq!(seen["counts"]["needsReview"], 1);
 
-        let app = app.restart().await;
+        let app = Box::pin(app.restart()).await;
         assert_eq!(viewer(&app, &access).await, known, "the practice is stored, not only remembered");
         app.stop().await;
     }
 
-    async fn a_person_who_moves_is_followed_by_access_tokens_and_never_moved_back_by_an_old_token(database: Database) {
+    async fn a_person_who_moves_is_followed_by_access_tokens_and_never_moved_back_by_an_old_token(mode: Mode) {
         let (server, key) = (KeyServer::start().await, Key::new());
         server.publish(&[&key]);
-        let app = TestApp::start_on(database, &own_settings(&server), fixed_clock(&Arc::new(AtomicI64::new(NOW)))).await;
+        let app = TestApp::start_on(mode, &own_settings(&server), fixed_clock(&Arc::new(AtomicI64::new(NOW)))).await;
         let (north, south) = (Uuid::new_v4(), Uuid::new_v4());
         let id = |workspace: Uuid, end: i64| {
             key.sign(&claims(json!({ "aud": CLIENT, "token_use": "id", "exp": NOW + end, "email": "ann@practice.example",
@@ -149,9 +151,9 @@ async fn what_is_wrong_with_a_token_of_cognito_is_told_apart() {
     let pool = Pool::create(&moto, Uuid::new_v4()).await;
     let other_client = Pool::create_client(&moto, &pool.id).await;
     let other_pool = Pool::create(&moto, Uuid::new_v4()).await;
-    let ahead = Arc::new(AtomicI64::new(chrono::Utc::now().timestamp()));
-    let app = TestApp::start_on(Database::Sqlite, &borrowed(&pool.settings()), fixed_clock(&ahead)).await;
     let good = pool.sign_in(&pool.client).await;
+    let now = Arc::new(AtomicI64::new(issued_at(&good.id)));
+    let app = TestApp::start_on(Mode::Embedded, &borrowed(&pool.settings()), fixed_clock(&now)).await;
     for token in [&good.id, &good.access] {
         assert!(viewer(&app, token).await["workspace"]["id"].is_string());
         let (head, _) = token.rsplit_once('.').expect("a signature");
@@ -161,10 +163,15 @@ async fn what_is_wrong_with_a_token_of_cognito_is_told_apart() {
         assert_refused(&app, &strange.id, "claims").await;
         assert_refused(&app, &strange.access, "claims").await;
     }
-    ahead.fetch_add(7_200, Ordering::SeqCst);
+    now.fetch_add(7_200, Ordering::SeqCst);
     assert_refused(&app, &good.id, "expired").await;
     assert_refused(&app, &good.access, "expired").await;
     app.stop().await;
+}
+
+fn issued_at(token: &str) -> i64 {
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("claims")).expect("base64");
+    serde_json::from_slice::<Value>(&claims).expect("JSON")["iat"].as_i64().expect("a moment")
 }
 
 fn own_settings(server: &KeyServer) -> Vec<(&str, &str)> {
@@ -194,7 +201,7 @@ async fn keys_change_without_a_restart_and_stay_in_use_while_the_issuer_is_down(
     let (server, first, second) = (KeyServer::start().await, Key::new(), Key::new());
     server.publish(&[&first]);
     let now = Arc::new(AtomicI64::new(NOW));
-    let app = TestApp::start_on(Database::Sqlite, &own_settings(&server), fixed_clock(&now)).await;
+    let app = TestApp::start_on(Mode::Embedded, &own_settings(&server), fixed_clock(&now)).await;
     let (old, new) = (first.sign(&id_claims()), second.sign(&id_claims()));
     let known = viewer(&app, &old).await;
     assert_refused(&app, &new, "signature").await;
@@ -222,7 +229,7 @@ async fn keys_change_without_a_restart_and_stay_in_use_while_the_issuer_is_down(
 #[tokio::test]
 async fn a_server_starts_while_the_issuer_is_down_and_lets_people_in_as_soon_as_it_is_back() {
     let (server, key) = (KeyServer::start().await, Key::new());
-    let app = TestApp::start_on(Database::Sqlite, &own_settings(&server), fixed_clock(&Arc::new(AtomicI64::new(NOW)))).await;
+    let app = TestApp::start_on(Mode::Embedded, &own_settings(&server), fixed_clock(&Arc::new(AtomicI64::new(NOW)))).await;
     let token = key.sign(&id_claims());
     let (status, code, message) = refusal(&app, &token).await;
     assert_eq!((status, code.as_str()), (503, "UNAVAILABLE"), "nothing can be said about the token: {message}");
@@ -244,7 +251,7 @@ async fn a_thousand_unknown_keys_ask_the_issuer_once() {
     let (server, key) = (KeyServer::start().await, Key::new());
     server.publish(&[&key]);
     let now = Arc::new(AtomicI64::new(NOW));
-    let app = TestApp::start_on(Database::Sqlite, &own_settings(&server), fixed_clock(&now)).await;
+    let app = TestApp::start_on(Mode::Embedded, &own_settings(&server), fixed_clock(&now)).await;
     viewer(&app, &key.sign(&id_claims())).await;
     let asked = server.asked();
     assert!((1..=2).contains(&asked), "the start asks, and perhaps the first token: {asked}");
@@ -268,7 +275,7 @@ async fn nothing_of_the_local_issuer_is_left_beside_cognito() {
     let (server, key) = (KeyServer::start().await, Key::new());
     server.publish(&[&key]);
     let more = [&own_settings(&server)[..], &[("PLAYGROUND", "on")]].concat();
-    let app = TestApp::start_on(Database::Sqlite, &more, fixed_clock(&Arc::new(AtomicI64::new(NOW)))).await;
+    let app = TestApp::start_on(Mode::Embedded, &more, fixed_clock(&Arc::new(AtomicI64::new(NOW)))).await;
     assert_eq!(app.anonymous().download(&format!("{}/.well-known/jwks.json", app.url())).await.0, 404);
     let (status, page) = app.anonymous().download(&format!("{}/", app.url())).await;
     assert!(status == 200 && !String::from_utf8_lossy(&page).contains("eyJ"), "the page has a token");

@@ -3,7 +3,7 @@
 
 use crate::support::client::START;
 use crate::support::process::{Finished, Server, run, settings};
-use crate::support::{Client, Database, accepted, create_database, drop_database, has_postgres, redis_settings, root, rows, server_url};
+use crate::support::{Client, Mode, accepted, create_database, drop_database, has_postgres, redis_settings, root, rows, server_url};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ struct Mortal {
 }
 
 impl Mortal {
-    async fn born(database: Database) -> Self {
+    async fn born(mode: Mode) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let data = folder.path().join("data");
         let mut settings = settings(&[
@@ -36,7 +36,7 @@ impl Mortal {
             ("WORKER_CONCURRENCY", &CALLS_AT_ONCE.to_string()),
             ("SHUTDOWN_GRACE", "5"),
         ]);
-        let database = if database == Database::Postgres { Some(create_database().await) } else { None };
+        let database = if mode == Mode::ScaledOut { Some(create_database().await) } else { None };
         settings.extend(database.iter().map(|name| ("DATABASE_URL".to_owned(), server_url(name))));
         settings.extend(database.iter().flat_map(|name| redis_settings(name)));
         let server = Server::start(&data, &settings).await;
@@ -198,8 +198,8 @@ async fn export_survives(mut mortal: Mortal, batch: &str) -> Mortal {
     mortal
 }
 
-async fn survives(database: Database) {
-    let mortal = import_survives(Mortal::born(database).await).await;
+async fn survives(mode: Mode) {
+    let mortal = import_survives(Mortal::born(mode).await).await;
     let (mortal, batch) = generation_survives(mortal).await;
     let mortal = export_survives(mortal, &batch).await;
     assert!(mortal.kills >= 10, "killed only {} times", mortal.kills);
@@ -207,20 +207,20 @@ async fn survives(database: Database) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_again_and_again_does_everything_exactly_once_on_sqlite() {
-    survives(Database::Sqlite).await;
+async fn a_server_that_is_killed_again_and_again_does_everything_exactly_once_embedded() {
+    survives(Mode::Embedded).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_again_and_again_does_everything_exactly_once_on_postgresql() {
+async fn a_server_that_is_killed_again_and_again_does_everything_exactly_once_scaled_out() {
     if has_postgres() {
-        survives(Database::Postgres).await;
+        survives(Mode::ScaledOut).await;
     }
 }
 
 #[tokio::test]
 async fn sigterm_ends_a_busy_server_with_code_zero_and_the_run_goes_on_after_the_next_start() {
-    let mut mortal = Mortal::born(Database::Sqlite).await;
+    let mut mortal = Mortal::born(Mode::Embedded).await;
     let adviser = mortal.adviser();
     let (batch, _) = adviser.batch_of("Deployed in the middle", 3).await;
     let mut reader = Reader::of(&adviser, &batch).await;
@@ -239,7 +239,7 @@ async fn sigterm_ends_a_busy_server_with_code_zero_and_the_run_goes_on_after_the
 
 #[tokio::test]
 async fn a_second_server_on_the_same_folder_is_refused_with_a_sentence() {
-    let mortal = Mortal::born(Database::Sqlite).await;
+    let mortal = Mortal::born(Mode::Embedded).await;
     let second = run(&["serve"], &mortal.data, &settings(&[("PORT", "0")])).await;
     assert_eq!(second.code, Some(1), "{second:?}");
     assert!(second.stderr.contains("Another process") && second.stderr.contains("DATA_DIR"), "{second:?}");

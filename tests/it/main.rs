@@ -1,5 +1,6 @@
-//! The behaviour of the product, through its public API: one binary, one file per concept. Every behaviour runs on
-//! `SQLite` and, where there is one, on `PostgreSQL`, from the same code.
+//! The behaviour of the product, through its public API: one binary, one file per concept. Every behaviour runs
+//! embedded (`SQLite`, all else in process) and, where their servers are, scaled out (`PostgreSQL` and Redis), from the
+//! same code.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails where it stands")]
 #![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]

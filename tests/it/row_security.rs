@@ -4,7 +4,7 @@
 
 use crate::support::calls::{done, text};
 use crate::support::process::{run, settings};
-use crate::support::{Client, Database, TestApp, configure, create_database, drop_database, has_postgres, row, server_url, sql};
+use crate::support::{Client, Mode, TestApp, configure, create_database, drop_database, has_postgres, row, server_url, sql};
 use claimwright::app::{App, Roles, Surroundings};
 use claimwright::domain::ids::WorkspaceId;
 use claimwright::repositories::db::{Conn, Scope};
@@ -107,7 +107,7 @@ async fn sees_nothing(connection: &mut PgConnection) {
 #[tokio::test]
 async fn no_session_reads_or_writes_rows_of_another_workspace_whatever_its_statement_says() {
     if has_postgres() {
-        let app = TestApp::start(Database::Postgres).await;
+        let app = TestApp::start(Mode::ScaledOut).await;
         holds(&app).await;
         let mut connection = PgConnection::connect(&server_url(app.database().expect("a database"))).await.expect("a connection");
         sqlx::query("SET ROLE claimwright_service").execute(&mut connection).await.expect("the role that the service steps down to");
@@ -151,7 +151,7 @@ impl Roleplay {
 async fn the_owner_of_the_tables_is_bound_like_everybody_else() {
     if has_postgres() {
         let roles = Roleplay::begin().await;
-        let app = TestApp::start_on(Database::Sqlite, &[("DATABASE_URL", &roles.url("owner"))], |_| {}).await;
+        let app = TestApp::start_on(Mode::Embedded, &[("DATABASE_URL", &roles.url("owner"))], |_| {}).await;
         holds(&app).await;
         let mut connection = PgConnection::connect(&roles.url("owner")).await.expect("a connection");
         sees_nothing(&mut connection).await;
@@ -172,7 +172,7 @@ async fn a_role_that_may_not_change_tables_serves_what_their_owner_has_migrated(
         let grant = format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}_user", roles.database);
         sqlx::query(AssertSqlSafe(grant)).execute(&mut owner).await.expect("granted");
         owner.close().await.expect("closed");
-        let app = TestApp::start_on(Database::Sqlite, &[("DATABASE_URL", &roles.url("user"))], |_| {}).await;
+        let app = TestApp::start_on(Mode::Embedded, &[("DATABASE_URL", &roles.url("user"))], |_| {}).await;
         holds(&app).await;
         let ddl = attempt(&app, Scope::Everything, "CREATE TABLE more (id uuid)").await;
         assert_eq!(ddl, Err(REFUSED.into()), "the role may make tables, so nothing was proved");
@@ -203,7 +203,7 @@ async fn ten_processes_may_migrate_and_start_at_once() {
         let folders: Vec<_> = (0..10).map(|_| tempfile::tempdir().expect("a folder")).collect();
         let url = server_url(&database);
         let all = folders.iter().map(async |folder| {
-            let (config, _) = configure(folder.path(), Database::Sqlite, &[("DATABASE_URL", &url), ("DATABASE_POOL", "2")]).await;
+            let (config, _) = configure(folder.path(), Mode::Embedded, &[("DATABASE_URL", &url), ("DATABASE_POOL", "2")]).await;
             App::start_in(&config, Roles::All, Surroundings::real(&config)).await.expect("it starts")
         });
         for app in futures::future::join_all(all).await {

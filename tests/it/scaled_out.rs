@@ -99,17 +99,45 @@ impl Fleet {
         join_all([0, 1, 0, 1].map(|first| Follower::start(self.both(first), batch))).await
     }
 
-    /// Replaces every process by a new one, one after the other.
-    async fn roll(&mut self) {
-        for place in 0..2 {
-            drain(self.apis.remove(place)).await;
-            let fresh = self.start_api(place).await;
-            self.apis.insert(place, fresh);
-        }
+    /// Waits until Redis has a channel of a batch that two processes are subscribed to; gives its name.
+    async fn channel_that_both_hear(&self) -> String {
+        let heard = async {
+            loop {
+                let channels: Vec<String> = self.redis.ask(&["PUBSUB", "CHANNELS", "*batch*"]).await.expect("channels");
+                for channel in channels {
+                    let (_, subscribers): (String, usize) = self.redis.ask(&["PUBSUB", "NUMSUB", &channel]).await.expect("a number");
+                    if subscribers == 2 {
+                        return channel;
+                    }
+                }
+                sleep(BACK_OFF).await;
+            }
+        };
+        timeout(PATIENCE, heard).await.expect("both APIs are subscribed")
+    }
+
+    /// Messages that were published so far.
+    async fn published(&self) -> u64 {
+        let statistics: String = self.redis.ask(&["INFO", "commandstats"]).await.expect("statistics");
+        let calls = statistics.split("cmdstat_publish:calls=").nth(1).and_then(|rest| rest.split(',').next());
+        calls.map_or(0, |calls| calls.parse().expect("a number"))
+    }
+
+    /// Replaces one worker after the other.
+    async fn roll_workers(&mut self) {
         for _ in 0..2 {
             drain(self.workers.remove(0)).await;
             let fresh = self.start_worker().await;
             self.workers.push(fresh);
+        }
+    }
+
+    /// Replaces one API after the other.
+    async fn roll_apis(&mut self) {
+        for place in 0..2 {
+            drain(self.apis.remove(place)).await;
+            let fresh = self.start_api(place).await;
+            self.apis.insert(place, fresh);
         }
     }
 
@@ -153,12 +181,17 @@ async fn progress_made_anywhere_is_seen_everywhere() {
     let (one, two) = (fleet.adviser(0), fleet.adviser(1));
     let (batch, _) = two.batch_of("Started at the other", 3).await;
     let mut followers = fleet.followers(&batch).await;
+    let channel = fleet.channel_that_both_hear().await;
+    let before = fleet.published().await;
     let run = two.start(&batch).await;
     let mut all = Vec::new();
     for follower in &mut followers {
         all.push(follower.until(is_end_of(&run)).await);
     }
     assert_seen_once_and_in_order(&all, &followers);
+    assert!(fleet.published().await > before, "nothing went over {channel}");
+    let connections = fleet.redis.ask::<String>(&["CLIENT", "LIST", "TYPE", "pubsub"]).await.expect("a list");
+    assert_eq!(connections.lines().count(), 4, "one subscribed connection for each process, whatever the number of sockets: {connections}");
     assert!(followers.iter().all(|follower| follower.ends().is_empty()), "a socket ended for no reason");
     let sections = one.has_each_section_once(&batch, 3).await;
     assert_eq!(one.has_a_run_that_adds_up(&run, 3, sections).await, 0);
@@ -250,7 +283,7 @@ async fn attempt(server: &Client, query: &str, variables: &Value) -> Option<Valu
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_processes_are_replaced_under_load_and_nothing_that_was_accepted_is_lost() {
-    let Some(mut fleet) = Fleet::start("100").await else { return };
+    let Some(mut fleet) = Fleet::start("400").await else { return };
     let adviser = fleet.adviser(0);
     let (drafted, _) = adviser.batch_of("Drafted meanwhile", DRAFTED).await;
     let filled = adviser.create_batch("Filled meanwhile").await;
@@ -264,9 +297,10 @@ async fn all_processes_are_replaced_under_load_and_nothing_that_was_accepted_is_
         })
         .collect();
 
-    fleet.roll().await;
-    let now = adviser.run_of(&run).await;
-    assert_ne!(now["status"], "FAILED");
+    of_run[0].has_seen(BETWEEN_BLOWS).await;
+    fleet.roll_workers().await;
+    assert_eq!(adviser.run_of(&run).await["status"], "RUNNING", "the workers were replaced too late to say anything");
+    fleet.roll_apis().await;
     // the new ones are under the same load for a while
     let enough = of_filling[0].count() + 20;
     of_filling[0].has_seen(enough).await;

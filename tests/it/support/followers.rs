@@ -62,8 +62,8 @@ impl Follower {
     }
 
     async fn wait_for(&mut self, mut wanted: impl FnMut(&Vec<Value>) -> bool) {
-        let waited = tokio::time::timeout(PATIENCE, self.events.wait_for(|events| wanted(events))).await.map(drop);
-        assert!(waited.is_ok(), "it did not come; seen {} events, sockets ended by {:?}", self.count(), self.ends());
+        let in_time = tokio::time::timeout(PATIENCE, self.events.wait_for(|events| wanted(events))).await.map(drop);
+        assert!(in_time.is_ok(), "it did not come; seen {} events, sockets ended by {:?}", self.count(), self.ends());
     }
 }
 
