@@ -8,7 +8,7 @@ use crate::adapters::storage::{EmbeddedObjects, ObjectStore, S3Store};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::graphql::ApiSettings;
-use crate::http::{HttpSettings, HttpState, LocalToken, ObjectService};
+use crate::http::{HttpSettings, HttpState, LocalToken, ObjectService, Quotas, Timing};
 use crate::identity::{Identity, LocalIssuer};
 use crate::repositories::db::Db;
 use crate::repositories::jobs;
@@ -33,8 +33,6 @@ use uuid::Uuid;
 const LOCK_FILE: &str = "lock";
 /// The embedded database in the data folder.
 const DATABASE_FILE: &str = "claimwright.db";
-/// Longest time that a query or a mutation may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time for the connections to the database to end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a local token is valid unless somebody says otherwise.
@@ -62,6 +60,23 @@ impl Roles {
     }
 }
 
+/// How long requests may take. A test that waits for the end of one chooses less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For the head of a request to arrive, and for an idle connection to stay open.
+    pub head: Duration,
+    /// For the body of a request to arrive.
+    pub body: Duration,
+    /// For a query or a mutation to be answered.
+    pub request: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { head: Duration::from_secs(15), body: Duration::from_secs(20), request: Duration::from_secs(30) }
+    }
+}
+
 /// What a test may choose and a process takes as it is.
 #[derive(Clone)]
 pub struct Surroundings {
@@ -71,6 +86,8 @@ pub struct Surroundings {
     pub ids: IdSource,
     /// What writes sections, the default one first.
     pub drafters: Vec<Arc<dyn Drafter>>,
+    /// How long requests may take.
+    pub patience: Patience,
 }
 
 impl Surroundings {
@@ -78,7 +95,12 @@ impl Surroundings {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place where the ambient source of ids is injected")]
     pub fn real(config: &Config) -> Self {
-        Self { clock: Arc::new(now), ids: Arc::new(Uuid::now_v7), drafters: vec![Arc::new(Offline::new(config.offline_delay))] }
+        Self {
+            clock: Arc::new(now),
+            ids: Arc::new(Uuid::now_v7),
+            drafters: vec![Arc::new(Offline::new(config.offline_delay))],
+            patience: Patience::default(),
+        }
     }
 }
 
@@ -146,11 +168,12 @@ impl App {
                 schema: crate::graphql::schema(services.clone(), ApiSettings { introspection: config.introspection }),
                 identity: Arc::new(Identity::local(Arc::clone(&issuer), Arc::clone(&core.clock))),
                 services: services.clone(),
-                settings: Arc::new(http_settings(config, public_url, &issuer, &core.clock)),
+                settings: Arc::new(http_settings(config, surroundings.patience, public_url, &issuer, &core.clock)),
                 shutdown: core.shutdown.clone(),
             };
             let router = crate::http::router(state, objects)?;
-            let serving = crate::http::serve(listener, router, core.shutdown.clone(), config.shutdown_grace);
+            let timing = Timing { head: surroundings.patience.head, grace: config.shutdown_grace };
+            let serving = crate::http::serve(listener, router, core.shutdown.clone(), timing);
             parts.push(spawn_part(&core.shutdown, serving));
         }
         if roles.works() {
@@ -285,7 +308,7 @@ async fn open_issuer(config: &Config) -> Result<Arc<LocalIssuer>> {
     opened.map_err(Error::internal).flatten().map(Arc::new)
 }
 
-fn http_settings(config: &Config, public_url: String, issuer: &Arc<LocalIssuer>, clock: &Clock) -> HttpSettings {
+fn http_settings(config: &Config, patience: Patience, public_url: String, issuer: &Arc<LocalIssuer>, clock: &Clock) -> HttpSettings {
     let (issuer, clock) = (Arc::clone(issuer), Arc::clone(clock));
     let fresh: LocalToken = Arc::new(move || {
         issuer.issue(None, None, TOKEN_VALID, clock()).unwrap_or_else(|error| {
@@ -302,7 +325,13 @@ fn http_settings(config: &Config, public_url: String, issuer: &Arc<LocalIssuer>,
         introspection: config.introspection,
         playground: config.playground,
         max_inline_upload_bytes: MAX_INLINE_BYTES,
-        request_timeout: REQUEST_TIMEOUT,
+        request_timeout: patience.request,
+        body_timeout: patience.body,
+        quotas: Quotas {
+            sockets: config.max_sockets,
+            sockets_of_person: config.max_sockets_per_person,
+            streams_of_person: config.max_streams_per_person,
+        },
         playground_token: (!is_public).then_some(fresh),
     }
 }

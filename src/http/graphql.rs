@@ -26,8 +26,6 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 pub const MAX_ANONYMOUS_BODY: usize = 256 << 10;
 /// What is read past a limit and thrown away, so that the client sees the answer in place of a reset connection.
 const MAX_DISCARDED: usize = 8 << 20;
-/// Longest time for a body to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest time to read on after a refusal.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -68,7 +66,7 @@ async fn answer(front: &Front, request: Request, reply: &Reply) -> Result<Respon
             from_body(request, actor.is_some(), settings.max_inline_upload_bytes).await
         }
     };
-    let read = tokio::time::timeout(BODY_TIMEOUT, read).await;
+    let read = tokio::time::timeout(settings.body_timeout, read).await;
     let request = read.unwrap_or_else(|_| {
         let error = Error::fault(FaultCode::Timeout, "The body came too slowly.");
         Err(Refused { status: StatusCode::REQUEST_TIMEOUT, error, allow: None })

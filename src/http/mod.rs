@@ -4,6 +4,9 @@
 
 mod auth;
 mod document;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod graphql;
 mod guard;
 mod hosts;
@@ -11,6 +14,7 @@ mod merging;
 mod negotiate;
 mod playground;
 mod protocol;
+mod quotas;
 mod respond;
 mod roots;
 mod router;
@@ -18,8 +22,9 @@ mod server;
 mod uploads;
 mod websocket;
 
+pub use quotas::Quotas;
 pub use router::{ObjectService, router};
-pub use server::serve;
+pub use server::{Timing, serve};
 
 use crate::{graphql::AppSchema, identity::Identity, services::Services};
 use std::{sync::Arc, time::Duration};
@@ -44,6 +49,10 @@ pub struct HttpSettings {
     pub max_inline_upload_bytes: usize,
     /// Longest time that a query or a mutation may take.
     pub request_timeout: Duration,
+    /// Longest time for a body to arrive.
+    pub body_timeout: Duration,
+    /// Most sockets and streams.
+    pub quotas: Quotas,
     /// Fills in the playground's token; none unless the local issuer is used.
     pub playground_token: Option<LocalToken>,
 }
@@ -67,6 +76,7 @@ pub struct HttpState {
 struct Front {
     state: HttpState,
     rules: document::Rules,
+    places: quotas::Places,
 }
 
 /// Identifies a request in the log and in the `x-request-id` header; the reference that a client sees on INTERNAL.

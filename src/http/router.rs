@@ -6,7 +6,9 @@ use super::{
     graphql, hosts,
     merging::SchemaTypes,
     negotiate::Media,
-    playground, respond,
+    playground,
+    quotas::Places,
+    respond,
     respond::{Refused, Reply},
 };
 use crate::error::{Error, FaultCode, Result};
@@ -37,6 +39,14 @@ const READY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bodies below this size, in bytes, are not worth compressing.
 const COMPRESS_ABOVE: u64 = 1 << 10;
 
+/// What every answer says unless its handler says something else: it is what it says it is, and no page.
+const ALWAYS: [(HeaderName, &str); 4] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+];
+
 /// All routes. `objects` serves `/claimwright/{*key}` when the object store is embedded.
 ///
 /// # Errors
@@ -44,7 +54,8 @@ const COMPRESS_ABOVE: u64 = 1 << 10;
 pub fn router(state: HttpState, objects: Option<ObjectService>) -> Result<Router> {
     let types = SchemaTypes::of(&state.schema.sdl())?;
     let rules = Rules { introspection: state.settings.introspection, types };
-    let front = Arc::new(Front { state, rules });
+    let places = Places::new(state.settings.quotas);
+    let front = Arc::new(Front { state, rules, places });
     let routes = Router::new()
         .route("/graphql", any(graphql::handle))
         .route("/", get(playground::index))
@@ -85,7 +96,12 @@ async fn enter(State(front): State<Arc<Front>>, mut request: Request, next: Next
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         headers.insert(REQUEST_ID, value);
     }
-    headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+    for (name, value) in ALWAYS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    if front.state.settings.public_url.starts_with("https://") {
+        headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(HeaderValue::from_static("max-age=31536000"));
+    }
     response
 }
 

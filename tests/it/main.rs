@@ -8,6 +8,7 @@
 mod support;
 
 mod architecture;
+mod attacks;
 mod bad_input;
 mod batches;
 mod client;

@@ -104,10 +104,15 @@ impl TestApp {
         Self::start_with(database, |_| {}).await
     }
 
-    /// Starts everything, with the settings and surroundings that the test chooses.
+    /// Starts everything, with the surroundings that the test chooses.
     pub async fn start_with(database: Database, choose: impl FnOnce(&mut Surroundings)) -> Self {
+        Self::start_as(database, &[], choose).await
+    }
+
+    /// Starts everything, with the variables and surroundings that the test chooses.
+    pub async fn start_as(database: Database, variables: &[(&str, &str)], choose: impl FnOnce(&mut Surroundings)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (config, database) = configure(folder.path(), database, &[]).await;
+        let (config, database) = configure(folder.path(), database, variables).await;
         let mut surroundings = Surroundings::real(&config);
         choose(&mut surroundings);
         let app = App::start_in(&config, Roles::All, surroundings).await.expect("the application starts");
