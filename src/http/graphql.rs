@@ -157,7 +157,7 @@ enum BodyKind {
 /// Only what makes browsers ask first (a preflight) is accepted, so that no foreign page can write with a form.
 fn body_kind(headers: &HeaderMap) -> Result<BodyKind, Refused> {
     let unsupported = |message: &str| Refused::invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+    if headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity") {
         return Err(unsupported("The body must not be compressed."));
     }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -18,6 +18,7 @@ mod exports;
 mod generations;
 mod idempotency;
 mod imports;
+mod isolation;
 mod lists;
 mod narratives;
 mod playground;
