@@ -60,6 +60,13 @@ impl Roles {
     }
 }
 
+/// Longest time for the head of a request to arrive, and for an idle connection to stay open.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest time for a body to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest time that a query or a mutation may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How long requests may take. A test that waits for the end of one chooses less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
@@ -73,7 +80,7 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { head: Duration::from_secs(15), body: Duration::from_secs(20), request: Duration::from_secs(30) }
+        Self { head: HEADER_TIMEOUT, body: BODY_TIMEOUT, request: REQUEST_TIMEOUT }
     }
 }
 

@@ -63,6 +63,10 @@ async fn a_socket_refuses_the_same_documents_and_stays_open() {
         {
             continue;
         }
+        // parsed here, so only one of the two is sent
+        if what == "a key twice" {
+            continue;
+        }
         asked += 1;
         socket.send(json!({ "id": what, "type": "subscribe", "payload": payload })).await;
         let answer = socket.receive().await.unwrap_or_else(|close| panic!("{what}: closed with {close:?}"));

@@ -13,6 +13,7 @@ mod signatures;
 mod slow;
 mod sockets;
 mod transport;
+mod uploads;
 
 use crate::support::{PATIENCE, TestApp};
 use serde_json::{Value, json};

@@ -125,6 +125,30 @@ async fn a_rebound_name_reaches_nothing_however_it_is_spelt() {
     app.stop().await;
 }
 
+#[tokio::test]
+async fn http_2_has_the_same_doors() {
+    let app = TestApp::start(Database::Sqlite).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
+    let ask = |host: Option<&str>| {
+        let request =
+            client.post(format!("{}/graphql", app.url())).header("content-type", "application/json").body(r#"{"query":"{ __typename }"}"#);
+        host.map_or(request.try_clone().expect("a request"), |host| request.header("host", host))
+    };
+    let answer = ask(None).send().await.expect("an answer");
+    assert_eq!((answer.version(), answer.status().as_u16()), (reqwest::Version::HTTP_2, 200));
+    let answer = ask(Some("evil.example")).send().await.expect("an answer");
+    assert_eq!(answer.status(), 403, "the authority and the host must agree");
+    // streams that are given up at once do not pile up
+    for _ in 0..300 {
+        let request = ask(None).send();
+        drop(futures::FutureExt::now_or_never(request));
+    }
+    let large = client.post(format!("{}/graphql", app.url())).header("content-type", "application/json").body("x".repeat(300_000));
+    assert_eq!(large.send().await.expect("an answer").status(), 413);
+    assert_alive(&app).await;
+    app.stop().await;
+}
+
 /// The status of an answer in HTTP/1.0.
 fn old_status(answer: &Raw) -> Option<u16> {
     answer.0.strip_prefix("HTTP/1.0 ")?.get(..3)?.parse().ok()

@@ -109,7 +109,7 @@ async fn ask_everything(
                 let problem = match leaks(&answer, &variables, ids) {
                     Some(leak) => Some(format!("leaks {leak}")),
                     None if is_refused_as_a_whole(&answer) => Some("was not understood".to_owned()),
-                    None => answer.to_string().contains("\"INTERNAL\"").then(|| "is a fault".to_owned()),
+                    None => answer["errors"].to_string().contains("\"INTERNAL\"").then(|| "is a fault".to_owned()),
                 };
                 wrong.extend(
                     problem.map(|problem| format!("{}.{} {problem}: {variables}\n  {}", root.name, place.join("."), short(&answer))),

@@ -173,7 +173,8 @@ impl Schema {
         // fields of one name that differ between members cannot be asked for together
         let (mut text, mut types) = (String::from("{ __typename "), BTreeMap::new());
         for member in members {
-            text += &format!("... on {member} {{ __typename {}}} ", self.select_fields(member, depth.min(1), seen, here, &mut types));
+            let fields = self.select_fields(member, depth.min(1), seen, here, &mut types);
+            text.extend(["... on ", member, " { __typename ", &fields, "} "]);
         }
         text + "}"
     }
@@ -197,7 +198,7 @@ impl Schema {
             }
             let arguments: Vec<String> = field.arguments.iter().filter_map(small_argument).collect();
             let arguments = if arguments.is_empty() { String::new() } else { format!("({})", arguments.join(", ")) };
-            text += &format!("{}{arguments} ", field.name);
+            text.extend([&field.name, arguments.as_str(), " "]);
             if composite {
                 text += &self.select(named(&field.ty), depth - 1, seen, here);
                 seen.insert(key);

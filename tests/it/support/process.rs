@@ -75,7 +75,8 @@ impl Server {
         let url = timeout(PATIENCE, async {
             while let Some(line) = lines.next_line().await.expect("a line") {
                 if let Some((_, url)) = line.split_once("ready at ") {
-                    return url.trim().to_owned();
+                    // in JSON more follows
+                    return url.split(['"', ' ']).next().unwrap_or_default().trim().to_owned();
                 }
                 log.lock().expect("unpoisoned").push_str(&(line + "\n"));
             }
