@@ -6,7 +6,8 @@ QUICK := target/quick/claimwright
 PLAYGROUND_SOURCES := $(shell find playground -path playground/node_modules -prune -o -path playground/dist -prune -o -path playground/e2e -prune -o -type f -print 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint schema playground playground-if-possible clean
+FUZZ_SECONDS ?= 300
+.PHONY: help run test bench fuzz lint schema playground playground-if-possible clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +21,15 @@ test: playground-if-possible ## Run all tests in both modes, with servers and a 
 
 bench: ## Say what a nested read costs beside a hand-written handler
 	$(CARGO) run --profile quick --example bench
+
+# Without the address sanitizer (nothing here is unsafe), so that a stable toolchain will do: hence RUSTC_BOOTSTRAP. What is
+# found goes to fuzz/artifacts; new inputs stay out of the small corpus that is kept.
+fuzz: ## Run each fuzz target for five minutes (FUZZ_SECONDS); needs cargo install --locked cargo-fuzz
+	@for target in body message cursors csv; do \
+		mkdir -p fuzz/target/corpus/$$target; \
+		RUSTC_BOOTSTRAP=1 nice $(CARGO) fuzz run --sanitizer none $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=1024 -max_len=20000 -print_final_stats=1 || exit 1; \
+	done
 
 lint: ## Check format, lints and, where cargo-deny is installed, licences and sources
 	$(CARGO) fmt --all --check

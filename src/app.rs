@@ -12,7 +12,7 @@ use crate::config::{Config, Encryption, S3Settings};
 use crate::domain::exports::KEEP_DAYS;
 use crate::error::{Error, FaultCode, ProblemCode, Result};
 use crate::graphql::ApiSettings;
-use crate::http::{HttpSettings, HttpState, LocalToken, MetricsText, ObjectService, OpsState};
+use crate::http::{HttpSettings, HttpState, LocalToken, MetricsText, ObjectService, OpsState, Quotas, Timing};
 use crate::identity::{Identity, LocalIssuer, RemoteKeys, Trust};
 use crate::repositories::db::Db;
 use crate::repositories::jobs;
@@ -41,8 +41,6 @@ use uuid::Uuid;
 const LOCK_FILE: &str = "lock";
 /// The embedded database in the data folder.
 const DATABASE_FILE: &str = "claimwright.db";
-/// Longest time that a query or a mutation may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time that probes in flight have at the very end.
 const OPS_GRACE: Duration = Duration::from_secs(1);
 /// Longest time for the connections to the database to end.
@@ -74,6 +72,30 @@ impl Roles {
     }
 }
 
+/// Longest time for the head of a request to arrive, and for an idle connection to stay open.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest time for a body to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest time that a query or a mutation may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long requests may take. A test that waits for the end of one chooses less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For the head of a request to arrive, and for an idle connection to stay open.
+    pub head: Duration,
+    /// For the body of a request to arrive.
+    pub body: Duration,
+    /// For a query or a mutation to be answered.
+    pub request: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { head: HEADER_TIMEOUT, body: BODY_TIMEOUT, request: REQUEST_TIMEOUT }
+    }
+}
+
 /// What a test may choose and a process takes as it is.
 #[derive(Clone)]
 pub struct Surroundings {
@@ -83,6 +105,8 @@ pub struct Surroundings {
     pub ids: IdSource,
     /// What writes sections, the default one first.
     pub drafters: Vec<Arc<dyn Drafter>>,
+    /// How long requests may take.
+    pub patience: Patience,
 }
 
 impl Surroundings {
@@ -90,7 +114,12 @@ impl Surroundings {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place where the ambient source of ids is injected")]
     pub fn real(config: &Config) -> Self {
-        Self { clock: Arc::new(now), ids: Arc::new(Uuid::now_v7), drafters: vec![Arc::new(Offline::new(config.offline_delay))] }
+        Self {
+            clock: Arc::new(now),
+            ids: Arc::new(Uuid::now_v7),
+            drafters: vec![Arc::new(Offline::new(config.offline_delay))],
+            patience: Patience::default(),
+        }
     }
 }
 
@@ -191,12 +220,13 @@ impl App {
                 schema: crate::graphql::schema(services.clone(), ApiSettings { introspection: config.introspection }),
                 identity: Arc::clone(&identity),
                 services: services.clone(),
-                settings: Arc::new(http_settings(config, public_url, issuer.as_ref(), &core.clock)),
+                settings: Arc::new(http_settings(config, surroundings.patience, public_url, issuer.as_ref(), &core.clock)),
                 metrics,
                 shutdown: core.shutdown.clone(),
             };
             let router = crate::http::router(state, objects)?;
-            let serving = crate::http::serve(listener, router, core.shutdown.clone(), config.shutdown_grace);
+            let timing = Timing { head: surroundings.patience.head, grace: config.shutdown_grace };
+            let serving = crate::http::serve(listener, router, core.shutdown.clone(), timing);
             parts.push(spawn_part(&core.shutdown, serving));
             if config.cognito.is_some() {
                 parts.push(spawn_part(&core.shutdown, keep_keys_fresh(identity, core.clone())));
@@ -408,7 +438,8 @@ impl Check for RedisAnswers {
 fn serve_ops(listener: TcpListener, state: OpsState) -> Result<OpsPart> {
     let address = listener.local_addr().map_err(Error::internal)?;
     let end = CancellationToken::new();
-    let serving = tokio::spawn(crate::http::serve(listener, crate::http::ops_router(state), end.clone(), OPS_GRACE));
+    let timing = Timing { head: Patience::default().head, grace: OPS_GRACE };
+    let serving = tokio::spawn(crate::http::serve(listener, crate::http::ops_router(state), end.clone(), timing));
     Ok(OpsPart { address, serving, end: end.drop_guard() })
 }
 
@@ -511,7 +542,13 @@ async fn open_issuer(config: &Config) -> Result<Arc<LocalIssuer>> {
     opened.map_err(Error::internal).flatten().map(Arc::new)
 }
 
-fn http_settings(config: &Config, public_url: String, issuer: Option<&Arc<LocalIssuer>>, clock: &Clock) -> HttpSettings {
+fn http_settings(
+    config: &Config,
+    patience: Patience,
+    public_url: String,
+    issuer: Option<&Arc<LocalIssuer>>,
+    clock: &Clock,
+) -> HttpSettings {
     let fresh = issuer.map(|issuer| -> LocalToken {
         let (issuer, clock) = (Arc::clone(issuer), Arc::clone(clock));
         Arc::new(move || {
@@ -530,7 +567,13 @@ fn http_settings(config: &Config, public_url: String, issuer: Option<&Arc<LocalI
         introspection: config.introspection,
         playground: config.playground,
         max_inline_upload_bytes: MAX_INLINE_BYTES,
-        request_timeout: REQUEST_TIMEOUT,
+        request_timeout: patience.request,
+        body_timeout: patience.body,
+        quotas: Quotas {
+            sockets: config.max_sockets,
+            sockets_of_person: config.max_sockets_per_person,
+            streams_of_person: config.max_streams_per_person,
+        },
         playground_token: fresh.filter(|_| !is_public),
     }
 }

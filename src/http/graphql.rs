@@ -28,8 +28,6 @@ use tracing::Instrument;
 pub const MAX_ANONYMOUS_BODY: usize = 256 << 10;
 /// What is read past a limit and thrown away, so that the client sees the answer in place of a reset connection.
 const MAX_DISCARDED: usize = 8 << 20;
-/// Longest time for a body to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest time to read on after a refusal.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -74,7 +72,7 @@ async fn answer(front: &Front, request: Request, reply: &Reply, seen: &mut Obser
             from_body(request, actor.is_some(), settings.max_inline_upload_bytes).await
         }
     };
-    let read = tokio::time::timeout(BODY_TIMEOUT, read).await;
+    let read = tokio::time::timeout(settings.body_timeout, read).await;
     let request = read.unwrap_or_else(|_| {
         let error = Error::fault(FaultCode::Timeout, "The body came too slowly.");
         Err(Refused { status: StatusCode::REQUEST_TIMEOUT, error, allow: None })
@@ -184,7 +182,7 @@ enum BodyKind {
 /// Only what makes browsers ask first (a preflight) is accepted, so that no foreign page can write with a form.
 fn body_kind(headers: &HeaderMap) -> Result<BodyKind, Refused> {
     let unsupported = |message: &str| Refused::invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+    if headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity") {
         return Err(unsupported("The body must not be compressed."));
     }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -4,6 +4,9 @@
 
 mod auth;
 mod document;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod graphql;
 mod guard;
 mod hosts;
@@ -13,6 +16,7 @@ mod observe;
 mod ops;
 mod playground;
 mod protocol;
+mod quotas;
 mod respond;
 mod roots;
 mod router;
@@ -21,8 +25,9 @@ mod uploads;
 mod websocket;
 
 pub use ops::{MetricsText, OpsState, ops_router};
+pub use quotas::Quotas;
 pub use router::{ObjectService, router};
-pub use server::serve;
+pub use server::{Timing, serve};
 
 use crate::{graphql::AppSchema, identity::Identity, services::Services};
 use std::{sync::Arc, time::Duration};
@@ -47,6 +52,10 @@ pub struct HttpSettings {
     pub max_inline_upload_bytes: usize,
     /// Longest time that a query or a mutation may take.
     pub request_timeout: Duration,
+    /// Longest time for a body to arrive.
+    pub body_timeout: Duration,
+    /// Most sockets and streams.
+    pub quotas: Quotas,
     /// Fills in the playground's token; none unless the local issuer is used.
     pub playground_token: Option<LocalToken>,
 }
@@ -73,6 +82,7 @@ struct Front {
     state: HttpState,
     rules: document::Rules,
     names: observe::Names,
+    places: quotas::Places,
 }
 
 /// Identifies a request in the log and in the `x-request-id` header; the reference that a client sees on INTERNAL.

@@ -11,6 +11,7 @@ use super::{
     observe::{Observation, Open},
     protocol,
     protocol::ClientMessage,
+    quotas::Place,
     respond::{self, Outcome, PublicError, Refused, Reply},
     server::Connection,
 };
@@ -71,6 +72,7 @@ const ID_IN_USE: Close = (4409, "Subscriber already exists");
 const INITIALISED_TWICE: Close = (4429, "Too many initialisation requests");
 const RESTARTING: Close = (1012, "The server restarts");
 const TRY_LATER: Close = (1013, "Try again later");
+const TOO_MANY_SOCKETS: Close = (1013, "Too many connections of one person; close one and try again");
 
 /// True if a request wants to become a socket.
 pub fn is_upgrade(headers: &HeaderMap) -> bool {
@@ -91,13 +93,17 @@ pub async fn upgrade(front: Arc<Front>, request: Request, id: RequestId) -> Resp
     if !upgrade.requested_protocols().any(|offered| offered == PROTOCOL) {
         return reply.refuse(&Refused::invalid(StatusCode::BAD_REQUEST, "The subprotocol must be graphql-transport-ws."));
     }
+    let Some(place) = front.places.socket() else {
+        tracing::warn!(most = front.places.quotas().sockets, "a socket was refused, because as many as may be are open");
+        return reply.refuse(&Error::fault(FaultCode::Unavailable, "Too many sockets are open. Try again later.").into());
+    };
     // Held until the session ends, so that draining waits for it.
     let connection = parts.extensions.get::<Connection>().cloned();
     upgrade.protocols([PROTOCOL]).max_message_size(MAX_ANONYMOUS_BODY).max_frame_size(MAX_ANONYMOUS_BODY).on_upgrade(async move |socket| {
         let _open = Open::socket();
         let span = tracing::error_span!(parent: None, "socket", request_id = id.as_str());
         Session::new(front, id).run(socket).instrument(span).await;
-        drop(connection);
+        drop((connection, place));
     })
 }
 
@@ -149,6 +155,8 @@ struct Session {
     outputs: mpsc::Receiver<Outgoing>,
     outbox: Outbox,
     heard: Instant,
+    /// The person's place among the sockets that one may have.
+    place: Option<Place>,
 }
 
 impl Session {
@@ -166,6 +174,7 @@ impl Session {
             outputs,
             outbox: Outbox::default(),
             heard: now,
+            place: None,
         }
     }
 
@@ -258,6 +267,9 @@ impl Session {
                 TRY_LATER
             }
         })?;
+        if let Some(person) = actor.user {
+            self.place = Some(self.front.places.socket_of(person).ok_or(TOO_MANY_SOCKETS)?);
+        }
         let left = (principal.expires_at - self.front.state.services.progress.now()).to_std().unwrap_or_default();
         self.phase = Phase::Serving(actor);
         self.phase_ends.as_mut().reset(Instant::now() + left);
@@ -309,6 +321,13 @@ impl Session {
     }
 
     fn start(&mut self, id: String, mut prepared: Prepared, actor: Actor, mut seen: Observation) {
+        let person = actor.user.filter(|_| prepared.kind == OperationType::Subscription);
+        let place = person.map(|person| self.front.places.stream_of(person));
+        if matches!(place, Some(None)) {
+            let most = self.front.places.quotas().streams_of_person;
+            let message = format!("A person may follow {most} streams at once. Complete one first.");
+            return self.refuse(&id, &Error::fault(FaultCode::TooComplex, message));
+        }
         self.serial += 1;
         let serial = self.serial;
         let request_id = self.id.operation(serial);
@@ -325,6 +344,8 @@ impl Session {
                 protocol::error(&sender.id, &respond::list(&[error]))
             });
             drop(seen);
+            // before the last message, after which a client may begin the next
+            drop(place);
             sender.send(Output::Last(last)).await;
         };
         let task = tokio::spawn(work.instrument(span));

@@ -9,6 +9,7 @@
 mod support;
 
 mod architecture;
+mod attacks;
 mod bad_input;
 mod batches;
 mod client;
@@ -19,6 +20,7 @@ mod exports;
 mod generations;
 mod idempotency;
 mod imports;
+mod isolation;
 mod lists;
 mod migrate_data;
 mod narratives;

@@ -4,7 +4,7 @@ use crate::on_both;
 use crate::support::calls::{done, refusal, text};
 use crate::support::moto::Moto;
 use crate::support::process::Server;
-use crate::support::{Client, Database, TestApp};
+use crate::support::{Client, Mode, TestApp};
 use claimwright::services::checks::sha256_hex;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -113,10 +113,10 @@ on_both! {
 }
 
 /// The clock can be moved, so that a day passes.
-async fn with_clock(database: Database) -> (TestApp, Arc<AtomicI64>) {
+async fn with_clock(mode: Mode) -> (TestApp, Arc<AtomicI64>) {
     let ahead = Arc::new(AtomicI64::new(0));
     let hours = Arc::clone(&ahead);
-    let app = TestApp::start_with(database, |surroundings| {
+    let app = TestApp::start_with(mode, |surroundings| {
         let clock = Arc::clone(&surroundings.clock);
         surroundings.clock = Arc::new(move || clock() + chrono::TimeDelta::hours(hours.load(Ordering::Relaxed)));
     });
@@ -124,8 +124,8 @@ async fn with_clock(database: Database) -> (TestApp, Arc<AtomicI64>) {
 }
 
 crate::on_each! {
-    async fn an_upload_expires_after_a_day_and_what_was_imported_stays(database: Database) {
-        let (app, hours) = with_clock(database).await;
+    async fn an_upload_expires_after_a_day_and_what_was_imported_stays(mode: Mode) {
+        let (app, hours) = with_clock(mode).await;
         let adviser = app.adviser();
         let batch = adviser.create_batch("Acme").await;
         let target = target(&adviser, announced("a.csv", SAMPLE, None)).await;
