@@ -4,7 +4,7 @@ use super::get;
 use crate::on_each;
 use crate::support::drafter::HeldDrafter;
 use crate::support::process::{Server, command, run, settings};
-use crate::support::{Client, Database, PATIENCE, TestApp, configure, drop_database, has_postgres};
+use crate::support::{Client, Mode, PATIENCE, TestApp, configure, drop_database, has_postgres};
 use axum::Router;
 use axum::http::StatusCode;
 use claimwright::app::{App, Roles, Surroundings};
@@ -32,8 +32,8 @@ async fn readiness_until(url: &str, wanted: impl Fn(&Value) -> bool) -> (u16, Va
 }
 
 on_each! {
-    async fn a_process_without_its_database_is_not_ready_and_says_so(database: Database) {
-        let app = TestApp::start(database).await;
+    async fn a_process_without_its_database_is_not_ready_and_says_so(mode: Mode) {
+        let app = TestApp::start(mode).await;
         // on PostgreSQL the suite may have a Redis beside it
         let without_redis = |mut body: Value| {
             body["checks"].as_object_mut().expect("checks").remove("redis");
@@ -82,7 +82,7 @@ async fn a_process_without_redis_goes_on_and_says_so() {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let (config, name) = configure(folder.path(), Database::Postgres, &[("REDIS_URL", "redis://:secret@127.0.0.1:1")]).await;
+    let (config, name) = configure(folder.path(), Mode::ScaledOut, &[("REDIS_URL", "redis://:secret@127.0.0.1:1")]).await;
     let app = App::start(&config, Roles::All).await.expect("it starts without Redis");
     let (status, body) = readiness(&app.url().expect("an address")).await;
     assert_eq!(status, 200, "nothing is lost without it");
@@ -124,7 +124,7 @@ async fn a_worker_answers_probes_and_scrapers_at_an_address_of_its_own() {
 #[tokio::test]
 async fn a_process_that_drains_says_so_until_the_last_job_has_ended() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (config, _) = configure(folder.path(), Database::Sqlite, &[("OPS_ADDRESS", "127.0.0.1:0"), ("SHUTDOWN_GRACE", "60")]).await;
+    let (config, _) = configure(folder.path(), Mode::Embedded, &[("OPS_ADDRESS", "127.0.0.1:0"), ("SHUTDOWN_GRACE", "60")]).await;
     let drafter = HeldDrafter::new(0);
     let surroundings = Surroundings { drafters: vec![Arc::clone(&drafter) as _], ..Surroundings::real(&config) };
     let app = App::start_in(&config, Roles::All, surroundings).await.expect("the application starts");

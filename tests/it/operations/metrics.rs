@@ -4,7 +4,7 @@ use super::get;
 use crate::on_each;
 use crate::support::process::Server;
 use crate::support::runs::EVENTS;
-use crate::support::{Client, Database, TestApp, root};
+use crate::support::{Client, Mode, TestApp, root};
 use claimwright::repositories::jobs;
 use claimwright::telemetry::METRICS;
 use serde_json::json;
@@ -114,7 +114,7 @@ async fn metrics_move_when_the_product_is_used() {
 
 #[tokio::test]
 async fn hostile_names_of_operations_do_not_become_labels_without_end() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let adviser = app.adviser();
     for number in 0..300 {
         adviser.run(&format!("query Hostile{number} {{ __typename }}"), json!({})).await;
@@ -131,7 +131,7 @@ async fn hostile_names_of_operations_do_not_become_labels_without_end() {
 
 #[tokio::test]
 async fn metrics_are_in_the_text_format_with_a_help_line_each() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let response = reqwest::get(format!("{}/metrics", app.url())).await.expect("an answer");
     assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let text = response.text().await.expect("a text");
@@ -167,8 +167,8 @@ fn the_table_of_metrics_is_what_the_source_measures() {
 }
 
 on_each! {
-    async fn the_queue_is_counted_by_lane_and_state(database: Database) {
-        let (app, drafter) = TestApp::start_held(database, 0).await;
+    async fn the_queue_is_counted_by_lane_and_state(mode: Mode) {
+        let (app, drafter) = TestApp::start_held(mode, 0).await;
         assert_eq!(jobs::depths(app.app().db()).await.expect("depths"), []);
         let adviser = app.adviser();
         let (batch, _) = adviser.batch_of("Acme", 3).await;
