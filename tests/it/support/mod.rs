@@ -7,6 +7,7 @@ pub mod exactness;
 pub mod followers;
 pub mod keys;
 pub mod process;
+pub mod raw;
 pub mod runs;
 pub mod servers;
 pub mod socket;

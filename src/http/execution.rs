@@ -1,0 +1,64 @@
+//! Runs one operation as a stream, for the transports that answer as results come: sockets and event streams. It gives
+//! finished JSON and must not know how that is framed. Dropping the stream ends the work behind it.
+
+use super::{
+    Front, RequestId,
+    document::Prepared,
+    graphql::timed_out,
+    respond::{self, Outcome, PublicError},
+};
+use crate::{
+    domain::actor::Actor,
+    graphql::{context, loads::Loads},
+};
+use async_graphql::parser::types::OperationType;
+use async_stream::stream;
+use futures::{FutureExt, Stream, StreamExt};
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+/// What an operation gives.
+#[derive(Debug)]
+pub enum Step {
+    /// A result in JSON.
+    Result(String),
+    /// A list of errors in JSON: the operation was refused or broke, and this is the last step.
+    Errors(String),
+}
+
+/// Runs an operation. A panic in a resolver and one that never ends give errors too.
+pub fn run(front: Arc<Front>, prepared: Prepared, actor: Option<Actor>, request: RequestId) -> impl Stream<Item = Step> + Send + 'static {
+    stream! {
+        let is_subscription = prepared.kind == OperationType::Subscription;
+        let loads = Loads::default();
+        let mut operation = prepared.request;
+        operation.data = context::session(&front.state.services, actor, &loads);
+        let mut responses = front.state.schema.execute_stream(operation);
+        let mut is_first = true;
+        loop {
+            let next = AssertUnwindSafe(loads.drive(responses.next())).catch_unwind();
+            let next = if is_subscription { Ok(next.await) } else { tokio::time::timeout(front.state.settings.request_timeout, next).await };
+            let failed = match next {
+                Ok(Ok(None)) => return,
+                Ok(Ok(Some(response))) if is_subscription && is_first && respond::is_refusal(&response) => {
+                    yield Step::Errors(respond::finish_refused(response, &request));
+                    return;
+                }
+                Ok(Ok(Some(response))) => match respond::finish(response, &request) {
+                    Outcome::Result(result) => {
+                        is_first = false;
+                        yield Step::Result(result);
+                        continue;
+                    }
+                    Outcome::Errors(errors) => {
+                        yield Step::Errors(errors);
+                        return;
+                    }
+                },
+                Ok(Err(_)) => respond::internal("an operation panicked"),
+                Err(_) => timed_out(),
+            };
+            yield Step::Errors(respond::list(&[PublicError::of(&failed, &request)]));
+            return;
+        }
+    }
+}

@@ -1,0 +1,29 @@
+// graphql-request: queries and mutations over HTTP; it has neither uploads nor subscriptions.
+import { ClientError, GraphQLClient } from 'graphql-request';
+import { BATCH, INVALID, RENAME, check, done, equal, headers, newBatch, ok, url } from './common.mjs';
+
+const client = new GraphQLClient(url, { headers });
+const batch = await newBatch();
+
+await check('query', async () => {
+  const { batch: found } = await client.request(BATCH, { id: batch.id });
+  equal(found.name, batch.name);
+});
+await check('query by GET', async () => {
+  const { batch: found } = await new GraphQLClient(url, { headers, method: 'GET' }).request(BATCH, { id: batch.id });
+  equal(found.name, batch.name);
+});
+await check('mutation', async () => {
+  const { renameBatch } = await client.request(RENAME, { id: batch.id, name: 'Renamed by graphql-request' });
+  equal(renameBatch.batch.name, 'Renamed by graphql-request');
+});
+await check('an operation that is refused is an error with its code', async () => {
+  const error = await client.request(INVALID).catch((error) => error);
+  ok(error instanceof ClientError, String(error));
+  equal(error.response.errors[0].extensions.code, 'VALIDATION_FAILED');
+});
+await check('a mutation by GET is refused', async () => {
+  const error = await new GraphQLClient(url, { headers, method: 'GET' }).request(RENAME, { id: batch.id, name: 'Not by GET' }).catch((error) => error);
+  equal(error.response.status, 405);
+});
+done();
