@@ -95,13 +95,14 @@ fn framed(
                     yield COMPLETE.to_owned();
                     return;
                 }
-                Happened::Step(None) => {
+                Happened::Step(Some(Step::Done { .. })) => {
                     // A subscription that ends together with the server or the token has not come to its end.
                     if !is_subscription || !(is_over || over.as_mut().now_or_never().is_some()) {
                         yield COMPLETE.to_owned();
                     }
                     return;
                 }
+                Happened::Step(None) => return,
                 Happened::Over => {
                     is_over = true;
                     // A query or a mutation has its own time-out and may finish.
@@ -143,13 +144,15 @@ mod tests {
         Step::Result(json.to_owned())
     }
 
+    const DONE: Step = Step::Done { is_subscription: true };
+
     async fn text(steps: impl Stream<Item = Step> + Send, over: impl Future<Output = ()> + Send, is_subscription: bool) -> String {
         framed(steps, over, is_subscription).collect::<Vec<_>>().await.concat()
     }
 
     #[tokio::test]
     async fn results_are_events_and_the_last_one_says_that_it_is_complete() {
-        let all = text(stream::iter([result("{\"data\":1}"), result("{\"data\":2}")]), pending(), true).await;
+        let all = text(stream::iter([result("{\"data\":1}"), result("{\"data\":2}"), DONE]), pending(), true).await;
         assert_eq!(all, ":\n\nevent: next\ndata: {\"data\":1}\n\nevent: next\ndata: {\"data\":2}\n\nevent: complete\ndata: \n\n");
         let refused = text(stream::iter([Step::Errors("[{}]".into())]), pending(), true).await;
         assert_eq!(refused, ":\n\nevent: next\ndata: {\"errors\":[{}]}\n\nevent: complete\ndata: \n\n");
@@ -157,14 +160,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_subscription_that_is_cut_off_is_not_complete_but_says_its_last_words() {
-        let ends_itself = stream::iter([result("{}")]);
+        let ends_itself = stream::iter([result("{}"), DONE]);
         assert_eq!(text(ends_itself, ready(()), true).await, ":\n\nevent: next\ndata: {}\n\n");
         let never_ends = stream::iter([result("{}")]).chain(stream::pending());
         assert_eq!(text(never_ends, ready(()), true).await, ":\n\nevent: next\ndata: {}\n\n");
         let query = stream::once(async {
             sleep(LAST_WORDS * 3).await;
             result("{}")
-        });
+        })
+        .chain(stream::iter([DONE]));
         assert_eq!(text(query, ready(()), false).await, ":\n\nevent: next\ndata: {}\n\nevent: complete\ndata: \n\n");
     }
 

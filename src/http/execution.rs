@@ -3,7 +3,7 @@
 
 use super::{
     Front, RequestId,
-    document::Prepared,
+    document::{self, Operation, Prepared},
     graphql::timed_out,
     respond::{self, Outcome, PublicError},
 };
@@ -14,18 +14,45 @@ use crate::{
 use async_graphql::parser::types::OperationType;
 use async_stream::stream;
 use futures::{FutureExt, Stream, StreamExt};
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc};
 
-/// What an operation gives.
+/// What an operation gives. The last step is one of the other two.
 #[derive(Debug)]
 pub enum Step {
     /// A result in JSON.
     Result(String),
-    /// A list of errors in JSON: the operation was refused or broke, and this is the last step.
+    /// A list of errors in JSON: the operation was refused or broke.
     Errors(String),
+    /// The operation has ended.
+    Done {
+        /// It was a subscription, which a client may take up again.
+        is_subscription: bool,
+    },
 }
 
-/// Runs an operation. A panic in a resolver and one that never ends give errors too.
+/// Checks an operation and runs it.
+pub fn serve(front: Arc<Front>, operation: Operation, actor: Actor, request: RequestId) -> impl Stream<Item = Step> + Send + 'static {
+    stream! {
+        let admitted = AssertUnwindSafe(admit(&front, operation, &request)).catch_unwind().await;
+        let admitted = admitted.unwrap_or_else(|_| Err(PublicError::of(&respond::internal("checking an operation panicked"), &request)));
+        match admitted {
+            Ok(prepared) => {
+                let mut steps = pin!(run(front, prepared, Some(actor), request));
+                while let Some(step) = steps.next().await {
+                    yield step;
+                }
+            }
+            Err(error) => yield Step::Errors(respond::list(&[error])),
+        }
+    }
+}
+
+async fn admit(front: &Front, operation: Operation, request: &RequestId) -> Result<Prepared, PublicError> {
+    let operation = operation.into_request().map_err(|error| PublicError::of(&error, request))?;
+    Ok(document::prepare(operation, &front.rules)?)
+}
+
+/// Runs an operation that was checked. A panic in a resolver and one that never ends give errors too.
 pub fn run(front: Arc<Front>, prepared: Prepared, actor: Option<Actor>, request: RequestId) -> impl Stream<Item = Step> + Send + 'static {
     stream! {
         let is_subscription = prepared.kind == OperationType::Subscription;
@@ -38,7 +65,10 @@ pub fn run(front: Arc<Front>, prepared: Prepared, actor: Option<Actor>, request:
             let next = AssertUnwindSafe(loads.drive(responses.next())).catch_unwind();
             let next = if is_subscription { Ok(next.await) } else { tokio::time::timeout(front.state.settings.request_timeout, next).await };
             let failed = match next {
-                Ok(Ok(None)) => return,
+                Ok(Ok(None)) => {
+                    yield Step::Done { is_subscription };
+                    return;
+                }
                 Ok(Ok(Some(response))) if is_subscription && is_first && respond::is_refusal(&response) => {
                     yield Step::Errors(respond::finish_refused(response, &request));
                     return;

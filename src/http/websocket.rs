@@ -6,7 +6,7 @@ use super::{
     Front, RequestId, auth,
     closing::Close,
     dialect::{ClientMessage, Dialect},
-    document::{self, Operation, Prepared},
+    document::Operation,
     execution::{self, Step},
     frames::{MAX_QUEUED, Outbox, Received},
     handshake::CLOSE_TIMEOUT,
@@ -16,7 +16,6 @@ use crate::{
     domain::actor::Actor,
     error::{Error, FaultCode},
 };
-use async_graphql::parser::types::OperationType;
 use axum::extract::ws::{Message, WebSocket};
 use futures::{FutureExt, SinkExt, StreamExt};
 use std::{collections::HashMap, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
@@ -41,18 +40,16 @@ pub async fn serve(front: Arc<Front>, id: RequestId, dialect: Dialect, socket: W
     Session::new(front, id, dialect).run(socket).await;
 }
 
-/// A step of an operation, with the operation that it is from; none once that has ended. Ids may be used again, serials
-/// are not.
+/// A step of an operation, with the operation that it is from. Ids may be used again, serials are not.
 struct Outgoing {
     id: String,
     serial: u64,
-    step: Option<Step>,
+    step: Step,
 }
 
 /// A running operation; dropping it ends its work.
 struct Running {
     serial: u64,
-    is_subscription: bool,
     task: AbortHandle,
 }
 
@@ -252,17 +249,7 @@ impl Session {
             self.refuse(&id, &Error::fault(FaultCode::TooComplex, message));
             return Ok(());
         }
-        let request = match operation.into_request() {
-            Ok(request) => request,
-            Err(error) => {
-                self.refuse(&id, &error);
-                return Ok(());
-            }
-        };
-        match document::prepare(request, &self.front.rules) {
-            Ok(prepared) => self.start(id, prepared, actor),
-            Err(rejection) => self.outbox.push_text(self.dialect.error(&id, &respond::list(&[rejection.into()]))),
-        }
+        self.start(id, operation, actor);
         Ok(())
     }
 
@@ -270,13 +257,13 @@ impl Session {
         self.outbox.push_text(self.dialect.error(id, &respond::list(&[PublicError::of(error, &self.id)])));
     }
 
-    fn start(&mut self, id: String, prepared: Prepared, actor: Actor) {
+    fn start(&mut self, id: String, operation: Operation, actor: Actor) {
         self.serial += 1;
-        let (serial, is_subscription) = (self.serial, prepared.kind == OperationType::Subscription);
-        let steps = execution::run(Arc::clone(&self.front), prepared, Some(actor), self.id.operation(serial));
+        let serial = self.serial;
+        let steps = execution::serve(Arc::clone(&self.front), operation, actor, self.id.operation(serial));
         let (queue, name) = (self.queue.clone(), id.clone());
         let task = tokio::spawn(async move {
-            let mut steps = std::pin::pin!(steps.map(Some).chain(futures::stream::once(std::future::ready(None))));
+            let mut steps = std::pin::pin!(steps);
             // The queue is bounded: when the reader is slow, the operation waits here. It is closed once the session is over.
             while let Some(step) = steps.next().await {
                 if queue.send(Outgoing { id: name.clone(), serial, step }).await.is_err() {
@@ -284,24 +271,25 @@ impl Session {
                 }
             }
         });
-        self.operations.insert(id, Running { serial, is_subscription, task: task.abort_handle() });
+        self.operations.insert(id, Running { serial, task: task.abort_handle() });
     }
 
     /// Puts what an operation gives on its way, unless the client has completed it meanwhile.
-    fn forward(&mut self, outgoing: Outgoing) {
-        let Some(running) = self.operations.get(&outgoing.id).filter(|running| running.serial == outgoing.serial) else { return };
-        let is_subscription = running.is_subscription;
-        match outgoing.step {
-            Some(Step::Result(result)) => self.outbox.push_text(self.dialect.next(&outgoing.id, &result)),
-            Some(Step::Errors(errors)) => {
-                self.operations.remove(&outgoing.id);
-                self.outbox.push_text(self.dialect.error(&outgoing.id, &errors));
+    fn forward(&mut self, Outgoing { id, serial, step }: Outgoing) {
+        if self.operations.get(&id).is_none_or(|running| running.serial != serial) {
+            return;
+        }
+        match step {
+            Step::Result(result) => self.outbox.push_text(self.dialect.next(&id, &result)),
+            Step::Errors(errors) => {
+                self.operations.remove(&id);
+                self.outbox.push_text(self.dialect.error(&id, &errors));
             }
-            None => {
-                self.operations.remove(&outgoing.id);
+            Step::Done { is_subscription } => {
+                self.operations.remove(&id);
                 // A subscription that ends together with the session is not complete: its client is to come back for it.
                 if !(is_subscription && self.is_over()) {
-                    self.outbox.push_text(self.dialect.complete(&outgoing.id));
+                    self.outbox.push_text(self.dialect.complete(&id));
                 }
             }
         }

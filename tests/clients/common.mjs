@@ -1,6 +1,7 @@
 // What the scripts share: checks with a line of output each, the documents, the driver's own requests, and a proxy that
 // cuts connections. Settings come from the environment: CLAIMWRIGHT_URL and CLAIMWRIGHT_TOKEN.
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import net from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -57,11 +58,12 @@ export async function ask(query, variables) {
   return data;
 }
 
-let batches = 0;
+/// A name that no batch has.
+export const fresh = (what) => `${what} ${randomUUID()}`;
 
 /// A new batch of its own.
 export async function newBatch() {
-  const name = `${process.argv[1].split('/').pop()} ${++batches}`;
+  const name = fresh('Batch');
   const query = 'mutation($input: CreateBatchInput!) { createBatch(input: $input) { batch { id name eventCursor } userErrors { code } } }';
   const { createBatch } = await ask(query, { input: { name } });
   equal(createBatch.userErrors, []);

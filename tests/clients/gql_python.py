@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import traceback
+import uuid
 from urllib.parse import urlsplit
 
 from gql import Client, FileVar, GraphQLRequest
@@ -27,7 +28,6 @@ WATCH = """subscription ($id: ID!, $after: EventCursor) {
 PATIENCE = 30
 
 failed = False
-count = 0
 
 
 async def check(name, run):
@@ -53,9 +53,7 @@ async def ask(query, variables):
 
 
 async def new_batch():
-    global count
-    count += 1
-    data = await ask(CREATE, {"input": {"name": f"gql {count}"}})
+    data = await ask(CREATE, {"input": {"name": f"Batch {uuid.uuid4()}"}})
     assert data["createBatch"]["userErrors"] == []
     return data["createBatch"]["batch"]
 
@@ -188,8 +186,9 @@ async def course(name, transport_of):
 
     async def mutation():
         async with Client(transport=transport_of()) as session:
-            data = await session.execute(GraphQLRequest(RENAME, variable_values={"id": batch["id"], "name": f"Renamed by {name}"}))
-            assert data["renameBatch"]["batch"]["name"] == f"Renamed by {name}", data
+            renamed = f"Renamed {uuid.uuid4()}"
+            data = await session.execute(GraphQLRequest(RENAME, variable_values={"id": batch["id"], "name": renamed}))
+            assert data["renameBatch"]["batch"]["name"] == renamed, data
 
     await check(f"{name}: query", query)
     await check(f"{name}: mutation", mutation)

@@ -1,7 +1,7 @@
 // graphql-ws: graphql-transport-ws with the client's own retries; the variables move on with every event.
 import { createClient } from 'graphql-ws';
 import WebSocket from 'ws';
-import { BATCH, INVALID, RENAME, WATCH, check, connectionParams, done, equal, newBatch, ok, rejects, survives, url } from './common.mjs';
+import { BATCH, INVALID, RENAME, WATCH, check, connectionParams, done, equal, fresh, newBatch, ok, rejects, survives, url } from './common.mjs';
 
 const options = { webSocketImpl: WebSocket, connectionParams };
 const client = createClient({ ...options, url: url.replace('http', 'ws') });
@@ -15,8 +15,9 @@ await check('query', async () => {
   equal(data.batch.name, batch.name);
 });
 await check('mutation', async () => {
-  const { data } = await single({ query: RENAME, variables: { id: batch.id, name: 'Renamed over graphql-ws' } });
-  equal(data.renameBatch.batch.name, 'Renamed over graphql-ws');
+  const name = fresh('Renamed');
+  const { data } = await single({ query: RENAME, variables: { id: batch.id, name } });
+  equal(data.renameBatch.batch.name, name);
 });
 await check('an operation that is refused is an error', () =>
   rejects(single({ query: INVALID }), (errors) => errors[0].extensions.code === 'VALIDATION_FAILED'));

@@ -3,7 +3,7 @@ import { createClient } from 'graphql-ws';
 import relay from 'relay-runtime';
 import WebSocket from 'ws';
 import {
-  BATCH, CSV, IMPORT, INVALID, RENAME, WATCH, check, connectionParams, done, equal, headers, newBatch, rejects, resubscribing, survives, uploadHeaders, url,
+  BATCH, CSV, IMPORT, INVALID, RENAME, WATCH, check, connectionParams, done, equal, fresh, headers, newBatch, rejects, resubscribing, survives, uploadHeaders, url,
 } from './common.mjs';
 
 const { Network, Observable } = relay;
@@ -41,8 +41,9 @@ await check('query', async () => {
   equal(data.batch.name, batch.name);
 });
 await check('mutation', async () => {
-  const { data } = await run(RENAME, { id: batch.id, name: 'Renamed by Relay' });
-  equal(data.renameBatch.batch.name, 'Renamed by Relay');
+  const name = fresh('Renamed');
+  const { data } = await run(RENAME, { id: batch.id, name });
+  equal(data.renameBatch.batch.name, name);
 });
 await check('an operation that is refused has the status of its media type', () =>
   rejects(run(INVALID, {}), { code: 'VALIDATION_FAILED', status: 400 }));

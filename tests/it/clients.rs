@@ -51,5 +51,13 @@ macro_rules! clients {
 }
 
 clients! {
-    the_audits_of_graphql_http_pass: "graphql-http.mjs", 60;
+    the_audits_of_graphql_http_pass: "graphql-http.mjs", 61;
+    graphql_ws_works: "graphql-ws.mjs", 7;
+    graphql_sse_works: "graphql-sse.mjs", 5;
+    urql_works: "urql.mjs", 8;
+    apollo_client_works: "apollo.mjs", 7;
+    the_network_layer_of_relay_works: "relay.mjs", 6;
+    graphql_request_works: "graphql-request.mjs", 4;
+    the_client_of_the_older_dialect_works: "subscriptions-transport-ws.mjs", 5;
+    gql_of_python_works: "gql_python.py", 19;
 }
