@@ -4,17 +4,20 @@
 use super::{
     Front, RequestId,
     document::{self, Operation, Prepared},
-    graphql::timed_out,
+    graphql::{operation_span, timed_out},
+    observe::Observation,
     respond::{self, Outcome, PublicError},
 };
 use crate::{
     domain::actor::Actor,
+    error::{Error, FaultCode},
     graphql::{context, loads::Loads},
 };
 use async_graphql::parser::types::OperationType;
 use async_stream::stream;
 use futures::{FutureExt, Stream, StreamExt};
 use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc};
+use tracing::Instrument;
 
 /// What an operation gives. The last step is one of the other two.
 #[derive(Debug)]
@@ -33,37 +36,63 @@ pub enum Step {
 /// Checks an operation and runs it.
 pub fn serve(front: Arc<Front>, operation: Operation, actor: Actor, request: RequestId) -> impl Stream<Item = Step> + Send + 'static {
     stream! {
-        let admitted = AssertUnwindSafe(admit(&front, operation, &request)).catch_unwind().await;
-        let admitted = admitted.unwrap_or_else(|_| Err(PublicError::of(&respond::internal("checking an operation panicked"), &request)));
+        let mut seen = Observation::begin("websocket");
+        let admitted = AssertUnwindSafe(admit(&front, operation, &request, &mut seen)).catch_unwind().await;
+        let admitted = admitted.unwrap_or_else(|_| {
+            seen.fail(FaultCode::Internal);
+            Err(described(&respond::internal("checking an operation panicked"), &request))
+        });
         match admitted {
             Ok(prepared) => {
-                let mut steps = pin!(run(front, prepared, Some(actor), request));
+                let mut steps = pin!(run(front, prepared, Some(actor), request, seen));
                 while let Some(step) = steps.next().await {
                     yield step;
                 }
             }
-            Err(error) => yield Step::Errors(respond::list(&[error])),
+            Err(errors) => yield Step::Errors(errors),
         }
     }
 }
 
-async fn admit(front: &Front, operation: Operation, request: &RequestId) -> Result<Prepared, PublicError> {
-    let operation = operation.into_request().map_err(|error| PublicError::of(&error, request))?;
-    Ok(document::prepare(operation, &front.rules)?)
+/// Checks an operation; the errors are a list in JSON.
+async fn admit(front: &Front, operation: Operation, request: &RequestId, seen: &mut Observation) -> Result<Prepared, String> {
+    let operation = operation.into_request().map_err(|error| {
+        seen.fail(respond::public_code(&error));
+        described(&error, request)
+    })?;
+    document::prepare(operation, &front.rules).map_err(|rejection| {
+        seen.fail(rejection.code);
+        respond::list(&[rejection.into()])
+    })
+}
+
+fn described(error: &Error, request: &RequestId) -> String {
+    respond::list(&[PublicError::of(error, request)])
 }
 
 /// Runs an operation that was checked. A panic in a resolver and one that never ends give errors too.
-pub fn run(front: Arc<Front>, prepared: Prepared, actor: Option<Actor>, request: RequestId) -> impl Stream<Item = Step> + Send + 'static {
+pub fn run(
+    front: Arc<Front>,
+    prepared: Prepared,
+    actor: Option<Actor>,
+    request: RequestId,
+    mut seen: Observation,
+) -> impl Stream<Item = Step> + Send + 'static {
     stream! {
         let is_subscription = prepared.kind == OperationType::Subscription;
+        seen.execute(&front.names, &prepared, actor.is_some());
+        let span = operation_span(&prepared, &request);
         let loads = Loads::default();
         let mut operation = prepared.request;
         operation.data = context::session(&front.state.services, actor, &loads);
         let mut responses = front.state.schema.execute_stream(operation);
         let mut is_first = true;
         loop {
-            let next = AssertUnwindSafe(loads.drive(responses.next())).catch_unwind();
+            let next = AssertUnwindSafe(loads.drive(responses.next())).catch_unwind().instrument(span.clone());
             let next = if is_subscription { Ok(next.await) } else { tokio::time::timeout(front.state.settings.request_timeout, next).await };
+            if let Ok(Ok(Some(response))) = &next {
+                seen.result(response);
+            }
             let failed = match next {
                 Ok(Ok(None)) => {
                     yield Step::Done { is_subscription };
@@ -87,7 +116,8 @@ pub fn run(front: Arc<Front>, prepared: Prepared, actor: Option<Actor>, request:
                 Ok(Err(_)) => respond::internal("an operation panicked"),
                 Err(_) => timed_out(),
             };
-            yield Step::Errors(respond::list(&[PublicError::of(&failed, &request)]));
+            seen.fail(respond::public_code(&failed));
+            yield Step::Errors(described(&failed, &request));
             return;
         }
     }

@@ -8,6 +8,7 @@ use super::{
     graphql::MAX_ANONYMOUS_BODY,
     hosts,
     negotiate::Media,
+    observe::Open,
     respond::{Refused, Reply},
     server::Connection,
     websocket,
@@ -23,6 +24,7 @@ use axum::{
 use futures::StreamExt;
 use http::{HeaderMap, StatusCode, header};
 use std::{sync::Arc, time::Duration};
+use tracing::Instrument;
 
 /// Longest time for the closing handshake.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -55,7 +57,9 @@ pub async fn upgrade(front: Arc<Front>, request: Request, id: RequestId) -> Resp
         });
     };
     upgrade.protocols([dialect.name()]).on_upgrade(async move |socket| {
-        websocket::serve(front, id, dialect, socket).await;
+        let _open = Open::socket();
+        let span = tracing::error_span!(parent: None, "socket", request_id = id.as_str());
+        websocket::serve(front, id, dialect, socket).instrument(span).await;
         drop(connection);
     })
 }

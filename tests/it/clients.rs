@@ -2,7 +2,7 @@
 //! `tests/clients/`, one line of output for every check.
 
 use crate::support::{Database, TestApp, root};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 const PYTHON: &str = "target/clients-python/bin/python";
 
 /// Whether clients are to be tried here, and what is missing if they cannot be.
-fn is_ready(needed: &PathBuf) -> Result<(), String> {
+fn is_ready(needed: &Path) -> Result<(), String> {
     if std::env::var_os("CLIENTS_E2E").is_none_or(|value| value != "1") {
         return Err("CLIENTS_E2E=1 is not set (`make test` sets it)".into());
     }
@@ -20,7 +20,7 @@ fn is_ready(needed: &PathBuf) -> Result<(), String> {
 /// Runs a script, which must pass at least so many checks.
 async fn try_client(script: &str, checks: usize) {
     let folder = root().join("tests/clients");
-    let is_python = script.ends_with(".py");
+    let is_python = Path::new(script).extension().is_some_and(|end| end == "py");
     let python = std::env::var_os("CLIENTS_PYTHON").map_or_else(|| root().join(PYTHON), PathBuf::from);
     let needed = if is_python { python.clone() } else { folder.join("node_modules") };
     if let Err(why) = is_ready(&needed) {
