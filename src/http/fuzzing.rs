@@ -2,9 +2,9 @@
 //! hold for whatever comes; nothing of the product calls them.
 
 use super::{
+    dialect::{ClientMessage, Dialect},
     document::{self, MAX_DOCUMENT, Operation, Rules},
     merging::SchemaTypes,
-    protocol,
 };
 use crate::graphql;
 use async_graphql::parser::types::OperationType;
@@ -40,16 +40,21 @@ pub fn body(bytes: &[u8]) -> bool {
     true
 }
 
-/// A text frame of a socket. True if it is a message.
+/// A text frame of a socket, in both dialects. True if it is a message in one of them.
 ///
 /// # Panics
 /// If something does not hold that must.
 #[must_use]
 pub fn message(text: &str) -> bool {
-    let Some(message) = protocol::decode(text) else { return false };
-    if let protocol::ClientMessage::Subscribe(id, operation) = message {
+    let transport = message_in(Dialect::Transport, text);
+    message_in(Dialect::Legacy, text) || transport
+}
+
+fn message_in(dialect: Dialect, text: &str) -> bool {
+    let Ok(message) = dialect.decode(text) else { return false };
+    if let ClientMessage::Subscribe(id, operation) = message {
         assert!(!id.is_empty(), "an operation without an id");
-        let answer = protocol::next(&id, "null");
+        let answer = dialect.next(&id, "null");
         assert!(serde_json::from_str::<serde_json::Value>(&answer).is_ok_and(|answer| answer["id"] == id), "the id is not given back");
         if let (Ok(request), Some(rules)) = (operation.into_request(), rules()) {
             drop(document::prepare(request, rules));

@@ -1,15 +1,22 @@
-//! The front door: HTTP, WebSocket, the playground and health checks. It turns requests into GraphQL operations with an
+//! The front door: HTTP, WebSocket, event streams, the playground and health checks. It turns requests into GraphQL operations with an
 //! actor and turns answers and errors into responses. It must not decide anything about batches or projects and must
 //! not know SQL.
 
 mod auth;
+mod closing;
+mod dialect;
 mod document;
+mod events;
+mod execution;
+mod frames;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod graphql;
 mod guard;
+mod handshake;
 mod hosts;
+mod legacy;
 mod merging;
 mod negotiate;
 mod observe;
@@ -21,6 +28,7 @@ mod respond;
 mod roots;
 mod router;
 mod server;
+mod typename;
 mod uploads;
 mod websocket;
 

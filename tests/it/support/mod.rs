@@ -8,6 +8,7 @@ pub mod followers;
 pub mod keys;
 pub mod moto;
 pub mod process;
+pub mod raw;
 pub mod runs;
 pub mod servers;
 pub mod socket;
