@@ -232,7 +232,10 @@ async fn encryption_is_asked_for_with_every_way_to_store_a_file() {
 
 #[tokio::test]
 async fn rules_of_expiry_are_added_to_those_of_the_bucket_and_replace_their_own() {
-    use aws_sdk_s3::types::{BucketLifecycleConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter};
+    use aws_sdk_s3::types::{
+        AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule,
+        LifecycleRuleFilter,
+    };
     let Some(moto) = Moto::start().await else { return };
     moto.create_bucket(BUCKET).await;
     let rule = |id: &str, prefix: &str| {
@@ -260,7 +263,7 @@ async fn rules_of_expiry_are_added_to_those_of_the_bucket_and_replace_their_own(
             .iter()
             .map(|rule| {
                 let days = rule.expiration().and_then(LifecycleExpiration::days);
-                let abort = rule.abort_incomplete_multipart_upload().and_then(|abort| abort.days_after_initiation());
+                let abort = rule.abort_incomplete_multipart_upload().and_then(AbortIncompleteMultipartUpload::days_after_initiation);
                 let prefix = rule.filter().and_then(|filter| filter.prefix()).unwrap_or_default().to_owned();
                 (rule.id().unwrap_or_default().to_owned(), prefix, days, abort)
             })
