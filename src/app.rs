@@ -1,18 +1,21 @@
 //! The composition root: from settings to a running process, and back to nothing in order. The only place that names
 //! concrete adapters, the real clock and the real source of ids. It must not hold business rules.
 
+mod migrate_data;
+mod storage;
+
+pub use migrate_data::{Migrated, migrate_data};
+
 use crate::adapters::ai::Drafter;
 use crate::adapters::ai::offline::Offline;
 use crate::adapters::events::EventBus;
 use crate::adapters::events::local::LocalBus;
 use crate::adapters::events::redis::RedisBus;
 use crate::adapters::redis::Redis;
-use crate::adapters::storage::{BucketSettings, EmbeddedObjects, Expiry, ObjectStore, S3Store, ServerEncryption};
-use crate::config::{Config, Encryption, S3Settings};
-use crate::domain::exports::KEEP_DAYS;
+use crate::config::Config;
 use crate::error::{Error, FaultCode, ProblemCode, Result};
 use crate::graphql::ApiSettings;
-use crate::http::{HttpSettings, HttpState, LocalToken, MetricsText, ObjectService, OpsState, Quotas, Timing};
+use crate::http::{HttpSettings, HttpState, LocalToken, MetricsText, OpsState, Quotas, Timing};
 use crate::identity::{Identity, LocalIssuer, RemoteKeys, Trust};
 use crate::repositories::db::Db;
 use crate::repositories::jobs;
@@ -20,7 +23,6 @@ use crate::services::Services;
 use crate::services::core::{Clock, Core, IdSource};
 use crate::services::health::Check;
 use crate::services::imports::MAX_INLINE_BYTES;
-use crate::services::migrate_data::{self, MovedFiles, MovedTable, Say};
 use crate::telemetry::Metrics;
 use crate::workers::{WorkerSettings, Workers};
 use chrono::{DateTime, Utc};
@@ -185,7 +187,7 @@ impl App {
                 tracing::warn!(jobs = returned, "jobs that were in flight at the last end are done again");
             }
         }
-        let (store, objects) = open_store(config, &public_url, roles).await?;
+        let (store, objects) = storage::open_store(config, &public_url, roles).await?;
         let (identity, issuer) = open_identity(config, &surroundings.clock).await?;
         let redis = open_redis(config).await?;
         let shared_bus = redis.clone().map(|redis| Arc::new(RedisBus::new(redis, Arc::clone(&surroundings.clock))));
@@ -326,60 +328,6 @@ pub async fn migrate(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// What [`migrate_data`] has moved.
-#[derive(Debug)]
-pub struct Migrated {
-    /// Tables, if the database moved.
-    pub tables: Option<Vec<MovedTable>>,
-    /// Files, if they moved.
-    pub files: Option<MovedFiles>,
-}
-
-/// Moves what is embedded in the data folder to `PostgreSQL`, to the bucket, or to both, as the settings say. Files go
-/// first, and the rows are committed last: until then, nothing can be seen of it and it can be tried again.
-///
-/// # Errors
-/// If there is nothing to move or nowhere to move it to, if the data folder is in use, if the target database has
-/// workspaces, or if what has arrived is not what was sent.
-pub async fn migrate_data(config: &Config, say: Say<'_>) -> Result<Migrated> {
-    let refused = |message: String| Error::fault(FaultCode::Unavailable, message);
-    if config.database_url.is_none() && config.s3.is_none() {
-        return Err(refused("Say where the data shall go: set DATABASE_URL, S3_BUCKET, or both.".into()));
-    }
-    let path = config.data_dir.join(DATABASE_FILE);
-    if !path.is_file() {
-        return Err(refused(format!(
-            "There is no embedded database in {}. Set DATA_DIR to the folder to move.",
-            config.data_dir.display()
-        )));
-    }
-    let _lock = lock_folder(&config.data_dir)?;
-    let source = Db::open_file(&path).await?;
-    let target = match config.database_url() {
-        Some(url) => Some(Db::open(url, config.database_pool).await?),
-        None => None,
-    };
-    if let Some(target) = &target {
-        // a look only, before anything is sent: files may take hours, and no transaction should
-        drop(migrate_data::reserve(target).await?);
-    }
-    let mut migrated = Migrated { tables: None, files: None };
-    if let Some(s3) = &config.s3 {
-        // links are signed for it, and none are made here
-        let objects = EmbeddedObjects::open(&config.data_dir, "http://localhost").await?;
-        let bucket = S3Store::connect(bucket_settings(s3)).await?;
-        migrated.files = Some(migrate_data::copy_files(&objects.store(), &bucket, say).await?);
-    }
-    if let Some(target) = target {
-        let mut tx = migrate_data::reserve(&target).await?;
-        migrated.tables = Some(migrate_data::copy_rows(&source, &mut tx, say).await?);
-        tx.commit().await?;
-        target.close().await;
-    }
-    source.close().await;
-    Ok(migrated)
-}
-
 /// A token of the data folder's issuer, whether or not a server is running. Makes the key pair if there is none.
 ///
 /// # Errors
@@ -475,25 +423,6 @@ async fn open_redis(config: &Config) -> Result<Option<Redis>> {
     }
 }
 
-async fn open_store(config: &Config, public_url: &str, roles: Roles) -> Result<(Arc<dyn ObjectStore>, Option<ObjectService>)> {
-    if let Some(s3) = &config.s3 {
-        let store = S3Store::connect(bucket_settings(s3)).await?;
-        if roles.works()
-            && s3.lifecycle
-            && let Err(error) = store.ensure_lifecycle(&expiries()).await
-        {
-            tracing::warn!(
-                %error,
-                "the bucket was not told to expire files, so it relies on this service alone; allow s3:GetLifecycleConfiguration and \
-                 s3:PutLifecycleConfiguration, or set S3_LIFECYCLE=off"
-            );
-        }
-        return Ok((Arc::new(store), None));
-    }
-    let objects = EmbeddedObjects::open(&config.data_dir, public_url).await?;
-    Ok((Arc::new(objects.store()), Some(objects.service())))
-}
-
 /// Who says who somebody is: the user pool, or the local issuer.
 async fn open_identity(config: &Config, clock: &Clock) -> Result<(Arc<Identity>, Option<Arc<LocalIssuer>>)> {
     if let Some(cognito) = &config.cognito {
@@ -510,29 +439,6 @@ async fn keep_keys_fresh(identity: Arc<Identity>, core: Core) -> Result<()> {
     let dice = || f64::from(core.new_id().as_bytes()[15]) / 255.0;
     core.shutdown.run_until_cancelled(identity.keep_keys_fresh(dice)).await;
     Ok(())
-}
-
-fn bucket_settings(s3: &S3Settings) -> BucketSettings {
-    BucketSettings {
-        bucket: s3.bucket.clone(),
-        endpoint: s3.endpoint.clone(),
-        path_style: s3.path_style,
-        encryption: s3.encryption.clone().map(|encryption| match encryption {
-            Encryption::Aes256 => ServerEncryption::Aes256,
-            Encryption::Kms(key) => ServerEncryption::Kms(key),
-        }),
-        credentials: None,
-    }
-}
-
-/// What the bucket removes by itself. Upkeep removes the same a day earlier; this is for what it has lost sight of.
-fn expiries() -> [Expiry; 3] {
-    let export_days = i32::try_from(KEEP_DAYS).unwrap_or(i32::MAX - 1) + 1;
-    [
-        Expiry { id: "claimwright-exports", prefix: "exports/", days: Some(export_days) },
-        Expiry { id: "claimwright-uploads", prefix: "uploads/", days: Some(2) },
-        Expiry { id: "claimwright-imports", prefix: "imports/", days: None },
-    ]
 }
 
 async fn open_issuer(config: &Config) -> Result<Arc<LocalIssuer>> {

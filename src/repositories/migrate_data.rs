@@ -11,6 +11,7 @@ use sqlx::AssertSqlSafe;
 pub const TABLES: &[&str] = &[
     "workspaces",
     "users",
+    "person_workspaces",
     "templates",
     "template_versions",
     "batches",
