@@ -189,7 +189,7 @@ on_both! {
         watch(&mut socket, TRANSPORT, &["two".into()], &two).await;
         let (query, variables) = rename(&two, "Two again");
         socket.send(subscribe("change", &query, &variables)).await;
-        let mut heard = vec![socket.message().await, socket.message().await, socket.message().await];
+        let mut heard = [socket.message().await, socket.message().await, socket.message().await];
         heard.sort_by_key(|message| (message["id"].to_string(), message["type"] == "complete"));
         assert_eq!(heard[0], json!({ "id": "change", "type": "next", "payload": { "data": { "renameBatch": { "batch": { "name": "Two again" }, "userErrors": [] } } } }));
         assert_eq!(heard[1], json!({ "id": "change", "type": "complete" }));
