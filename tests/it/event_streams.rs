@@ -60,8 +60,8 @@ impl Stream {
     }
 }
 
-fn complete() -> Option<(String, Value)> {
-    Some(("complete".into(), Value::Null))
+fn complete() -> (String, Value) {
+    ("complete".into(), Value::Null)
 }
 
 on_both! {
@@ -74,12 +74,12 @@ on_both! {
         assert_eq!((header("cache-control").as_str(), header("x-accel-buffering").as_str()), ("no-store, no-transform", "no"));
         assert_eq!((header("content-encoding").as_str(), header("content-length").as_str()), ("", ""), "nothing may wait for more");
         assert_eq!(query.event().await, Some(("next".into(), json!({ "data": { "batch": { "name": "Acme" } } }))));
-        assert_eq!(query.event().await, complete());
+        assert_eq!(query.event().await, Some(complete()));
         assert_eq!(query.event().await, None, "and the response ends");
         let rename = "mutation($id: ID!) { renameBatch(id: $id, name: \"Acme again\") { userErrors { code } } }";
         let mut mutation = Stream::open(&adviser, rename, json!({ "id": batch })).await;
         assert_eq!(mutation.event().await, Some(("next".into(), json!({ "data": { "renameBatch": { "userErrors": [] } } }))));
-        assert_eq!(mutation.event().await, complete());
+        assert_eq!(mutation.event().await, Some(complete()));
 
         let mut stream = Stream::open(&adviser, WATCH, json!({ "id": batch })).await;
         let snapshot = stream.progress().await;
@@ -97,7 +97,7 @@ on_both! {
         assert_eq!(stream.progress().await["sequence"].as_i64(), snapshot["sequence"].as_i64().map(|sequence| sequence + 2));
         adviser.run("mutation($id: ID!) { deleteBatch(id: $id, permanently: true) { userErrors { code } } }", json!({ "id": batch })).await;
         assert_eq!(stream.progress().await["reason"], "DELETED");
-        assert_eq!(stream.event().await, complete(), "what ends by itself is complete");
+        assert_eq!(stream.event().await, Some(complete()), "what ends by itself is complete");
         app.stop().await;
     }
 
@@ -150,7 +150,7 @@ async fn an_operation_that_is_refused_is_told_in_an_event_and_a_request_that_is_
         let (event, data) = stream.event().await.expect("an event");
         assert_eq!((event.as_str(), &data["errors"][0]["extensions"]["code"]), ("next", &json!(code)), "{query}: {data}");
         assert!(data.get("data").is_none(), "{data}");
-        assert_eq!(stream.event().await, complete());
+        assert_eq!(stream.event().await, Some(complete()));
         assert_eq!(stream.event().await, None);
     }
     let accept = ("accept", "text/event-stream");
@@ -169,7 +169,7 @@ async fn an_operation_that_is_refused_is_told_in_an_event_and_a_request_that_is_
     let get = reqwest::Client::new().get(format!("{}/graphql?query=%7B__typename%7D", app.url()));
     let mut public = Stream::of(&app.anonymous(), get).await;
     assert_eq!(public.event().await, Some(("next".into(), json!({ "data": { "__typename": "Query" } }))));
-    assert_eq!(public.event().await, complete());
+    assert_eq!(public.event().await, Some(complete()));
     app.stop().await;
 }
 
@@ -196,7 +196,7 @@ async fn draining_and_a_token_that_ends_break_a_stream_off_so_that_its_client_co
     let app = TestApp::start(Mode::Embedded).await;
     let adviser = app.adviser();
     let batch = adviser.create_batch("Acme").await;
-    let passing = Client::new(app.url(), Some(app.token(Duration::from_secs(2))));
+    let passing = Client::new(app.url(), Some(app.token(Duration::from_secs(4))));
     let mut stream = Stream::open(&passing, WATCH, json!({ "id": batch })).await;
     assert_eq!(stream.progress().await["__typename"], "BatchSnapshot");
     assert_eq!(stream.progress().await["reason"], "NOT_ALLOWED");
