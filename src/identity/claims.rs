@@ -65,7 +65,7 @@ impl Claims {
     }
 }
 
-/// What people write of themselves, without control characters: PostgreSQL keeps no NUL, and no terminal wants escapes.
+/// What people write of themselves, without control characters: `PostgreSQL` keeps no NUL, and no terminal wants escapes.
 fn cleaned(mut text: String) -> Option<String> {
     text.retain(|c| !c.is_control());
     (!text.trim().is_empty()).then_some(text)

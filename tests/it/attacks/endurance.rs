@@ -2,7 +2,7 @@
 //! it is warm its memory does not grow.
 
 use super::arsenal::{Shot, all};
-use super::{authority, connect};
+use super::{authority, connect, refused_on};
 use crate::support::Client;
 use crate::support::process::{Server, settings};
 use crate::support::socket::Socket;
@@ -45,7 +45,7 @@ async fn over_a_socket(server: &Server, adviser: &Client, shots: &[Shot]) {
             && !payload["operationName"].is_object()
         {
             socket.send(json!({ "id": number.to_string(), "type": "subscribe", "payload": payload })).await;
-            assert_eq!(socket.receive().await.expect("an answer")["type"], "error", "{}", shot.what);
+            refused_on(&mut socket, shot.what).await;
         }
     }
     for message in
@@ -88,7 +88,8 @@ async fn broken_off(server: &Server, adviser: &Client, batch: &str) {
 async fn after_everything_the_server_answers_and_its_memory_has_not_grown() {
     let folder = tempfile::tempdir().expect("a folder");
     // 20 subscriptions on each of ten sockets that are dropped: the server may notice late
-    let more = settings(&[("RUST_LOG", "warn"), ("MAX_SOCKETS_PER_PERSON", "1000"), ("MAX_STREAMS_PER_PERSON", "100000")]);
+    let more =
+        settings(&[("RUST_LOG", "warn,claimwright::ready=info"), ("MAX_SOCKETS_PER_PERSON", "1000"), ("MAX_STREAMS_PER_PERSON", "100000")]);
     let server = Server::start(&folder.path().join("data"), &more).await;
     let adviser = server.adviser();
     let batch = adviser.create_batch("Acme").await;

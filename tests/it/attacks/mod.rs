@@ -15,6 +15,7 @@ mod sockets;
 mod transport;
 mod uploads;
 
+use crate::support::socket::Socket;
 use crate::support::{PATIENCE, TestApp};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -71,6 +72,20 @@ pub async fn send(url: &str, bytes: &[u8]) -> Raw {
 /// The code of the first error of a body.
 pub fn code(body: &Value) -> &str {
     body["errors"][0]["extensions"]["code"].as_str().unwrap_or_default()
+}
+
+/// The code with which a socket refuses its last operation: as an `error`, or as a result that is null and then over.
+pub async fn refused_on(socket: &mut Socket, what: &str) -> String {
+    let answer = socket.receive().await.unwrap_or_else(|close| panic!("{what}: closed with {close:?}"));
+    let errors = match answer["type"].as_str() {
+        Some("error") => &answer["payload"],
+        Some("next") if answer["payload"]["data"].is_null() => {
+            assert_eq!(socket.receive().await.expect("an end")["type"], "complete", "{what}");
+            &answer["payload"]["errors"]
+        }
+        _ => panic!("{what}: {answer}"),
+    };
+    errors[0]["extensions"]["code"].as_str().unwrap_or_default().to_owned()
 }
 
 /// The server answers, and nothing that it answers is a fault of its own.

@@ -187,15 +187,18 @@ impl Schema {
         here: &mut BTreeSet<String>,
         types: &mut BTreeMap<String, String>,
     ) -> String {
-        let mut text = String::new();
+        // chosen before any is gone into: what is near the root must not be used up deep below another field
+        let mut chosen = Vec::new();
         for field in self.fields(of) {
-            let (key, ty) = (format!("{of}.{}", field.name), field.ty.to_string());
-            let composite = self.is_composite(&field.ty);
-            if *types.entry(field.name.clone()).or_insert_with(|| ty.clone()) != ty
-                || composite && (depth == 0 || !here.insert(key.clone()))
-            {
-                continue;
+            let ty = field.ty.to_string();
+            let fits = *types.entry(field.name.clone()).or_insert_with(|| ty.clone()) == ty;
+            if fits && (!self.is_composite(&field.ty) || depth > 0 && here.insert(format!("{of}.{}", field.name))) {
+                chosen.push(field);
             }
+        }
+        let mut text = String::new();
+        for field in chosen {
+            let (key, composite) = (format!("{of}.{}", field.name), self.is_composite(&field.ty));
             let arguments: Vec<String> = field.arguments.iter().filter_map(small_argument).collect();
             let arguments = if arguments.is_empty() { String::new() } else { format!("({})", arguments.join(", ")) };
             text.extend([&field.name, arguments.as_str(), " "]);
