@@ -8,7 +8,7 @@ PLAYGROUND_SOURCES := $(shell find playground -path playground/node_modules -pru
 
 .DEFAULT_GOAL := help
 FUZZ_SECONDS ?= 300
-.PHONY: help run test bench fuzz lint schema playground playground-if-possible clients clients-if-possible clean
+.PHONY: help run test bench fuzz lint schema docs playground playground-if-possible clients clients-if-possible clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ schema: ## Write schema.graphql anew
 	$(CARGO) build
 	target/debug/claimwright schema > schema.graphql.new
 	mv schema.graphql.new schema.graphql
+
+docs: ## Write the documents anew that are made from the source
+	WRITE_DOCUMENTS=1 $(CARGO) test --test it documents::
 
 playground: playground/dist/index.html ## Build the playground that the server embeds
 

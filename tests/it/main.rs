@@ -17,6 +17,7 @@ mod clients;
 mod cognito;
 mod contract;
 mod crash;
+mod documents;
 mod event_streams;
 mod exports;
 mod generations;

@@ -5,6 +5,7 @@ use super::PATIENCE;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use claimwright::adapters::storage::BucketSettings;
+use serde_json::{Value, json};
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -44,6 +45,25 @@ impl Moto {
         Some(Self { _process: process, url })
     }
 
+    /// Base URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Calls an operation of Cognito; gives its answer.
+    pub async fn cognito(&self, operation: &str, input: Value) -> Value {
+        let request = reqwest::Client::new()
+            .post(&self.url)
+            .header("x-amz-target", format!("AWSCognitoIdentityProviderService.{operation}"))
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("authorization", credential("cognito-idp"));
+        let answer = request.body(input.to_string()).send().await.expect("an answer");
+        let status = answer.status();
+        let body: Value = answer.json().await.unwrap_or_else(|_| json!({}));
+        assert!(status.is_success(), "{operation}: {status} {body}");
+        body
+    }
+
     /// A plain client, to look at what the product did.
     pub fn client(&self) -> Client {
         let config = aws_sdk_s3::Config::builder()
@@ -81,4 +101,9 @@ impl Moto {
             ("AWS_REGION", "us-east-1"),
         ])
     }
+}
+
+/// moto finds the service in the scope of the signature, and does not check the signature.
+fn credential(service: &str) -> String {
+    format!("AWS4-HMAC-SHA256 Credential=test/20250101/eu-west-2/{service}/aws4_request, SignedHeaders=host, Signature=0")
 }
