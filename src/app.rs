@@ -3,9 +3,15 @@
 
 use crate::adapters::ai::Drafter;
 use crate::adapters::ai::offline::Offline;
+use crate::adapters::cache::Cache;
+use crate::adapters::cache::local::LocalCache;
+use crate::adapters::cache::redis::RedisCache;
 use crate::adapters::events::EventBus;
 use crate::adapters::events::local::LocalBus;
 use crate::adapters::events::redis::RedisBus;
+use crate::adapters::rate_limit::local::LocalLimiter;
+use crate::adapters::rate_limit::redis::RedisLimiter;
+use crate::adapters::rate_limit::{Quota, RateLimiter};
 use crate::adapters::redis::Redis;
 use crate::adapters::storage::{BucketSettings, EmbeddedObjects, Expiry, ObjectStore, S3Store, ServerEncryption};
 use crate::config::{Config, Encryption, S3Settings};
@@ -17,7 +23,7 @@ use crate::identity::{Identity, LocalIssuer, RemoteKeys, Trust};
 use crate::repositories::db::Db;
 use crate::repositories::jobs;
 use crate::services::Services;
-use crate::services::core::{Clock, Core, IdSource};
+use crate::services::core::{Clock, Core, IdSource, Limit, Limits};
 use crate::services::health::Check;
 use crate::services::imports::MAX_INLINE_BYTES;
 use crate::services::migrate_data::{self, MovedFiles, MovedTable, Say};
@@ -27,6 +33,7 @@ use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -47,6 +54,10 @@ const OPS_GRACE: Duration = Duration::from_secs(1);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time for the last bells to leave for other processes; whoever misses them looks at the table.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Most bytes of what the process caches for itself.
+const CACHE_BYTES: u64 = 16 << 20;
+/// How much less an address may take than a person: many may be behind one, and none of them has signed in.
+const ADDRESS_SHARE: u32 = 10;
 /// How long a local token is valid unless somebody says otherwise.
 pub const TOKEN_VALID: Duration = Duration::from_hours(12);
 
@@ -188,6 +199,7 @@ impl App {
         let (store, objects) = open_store(config, &public_url, roles).await?;
         let (identity, issuer) = open_identity(config, &surroundings.clock).await?;
         let redis = open_redis(config).await?;
+        let (cache, limits) = (cache(redis.as_ref()), limits(config, redis.as_ref()));
         let shared_bus = redis.clone().map(|redis| Arc::new(RedisBus::new(redis, Arc::clone(&surroundings.clock))));
         let bus: Arc<dyn EventBus> = match &shared_bus {
             Some(shared) => Arc::clone(shared) as _,
@@ -197,6 +209,8 @@ impl App {
             db,
             bus,
             store,
+            cache,
+            limits,
             drafters: surroundings.drafters,
             clock: surroundings.clock,
             ids: surroundings.ids,
@@ -473,6 +487,27 @@ async fn open_redis(config: &Config) -> Result<Option<Redis>> {
         Some(settings) => Redis::open(settings.url.expose_secret(), &settings.prefix).await.map(Some),
         None => Ok(None),
     }
+}
+
+fn cache(redis: Option<&Redis>) -> Arc<dyn Cache> {
+    match redis {
+        Some(redis) => Arc::new(RedisCache::new(redis.clone(), CACHE_BYTES)),
+        None => Arc::new(LocalCache::new(CACHE_BYTES)),
+    }
+}
+
+fn limits(config: &Config, redis: Option<&Redis>) -> Option<Limits> {
+    let settings = config.rate_limit?;
+    let limit = |share: u32| {
+        let part = |points: u32| NonZeroU32::new(points / share).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota { per_second: part(settings.per_second), burst: part(settings.burst) };
+        let limiter: Arc<dyn RateLimiter> = match redis {
+            Some(redis) => Arc::new(RedisLimiter::new(redis.clone(), quota)),
+            None => Arc::new(LocalLimiter::new(quota)),
+        };
+        Limit { quota, limiter }
+    };
+    Some(Limits { person: limit(1), address: limit(ADDRESS_SHARE) })
 }
 
 async fn open_store(config: &Config, public_url: &str, roles: Roles) -> Result<(Arc<dyn ObjectStore>, Option<ObjectService>)> {
