@@ -2,6 +2,7 @@
 //! concrete adapters, the real clock and the real source of ids. It must not hold business rules.
 
 mod migrate_data;
+mod sharing;
 mod storage;
 
 pub use migrate_data::{Migrated, migrate_data};
@@ -26,7 +27,6 @@ use crate::services::imports::MAX_INLINE_BYTES;
 use crate::telemetry::Metrics;
 use crate::workers::{WorkerSettings, Workers};
 use chrono::{DateTime, Utc};
-use secrecy::ExposeSecret;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -189,7 +189,8 @@ impl App {
         }
         let (store, objects) = storage::open_store(config, &public_url, roles).await?;
         let (identity, issuer) = open_identity(config, &surroundings.clock).await?;
-        let redis = open_redis(config).await?;
+        let redis = sharing::open_redis(config).await?;
+        let (cache, limits) = (sharing::cache(redis.as_ref()), sharing::limits(config, redis.as_ref()));
         let shared_bus = redis.clone().map(|redis| Arc::new(RedisBus::new(redis, Arc::clone(&surroundings.clock))));
         let bus: Arc<dyn EventBus> = match &shared_bus {
             Some(shared) => Arc::clone(shared) as _,
@@ -199,6 +200,8 @@ impl App {
             db,
             bus,
             store,
+            cache,
+            limits,
             drafters: surroundings.drafters,
             clock: surroundings.clock,
             ids: surroundings.ids,
@@ -413,13 +416,6 @@ async fn open_db(config: &Config) -> Result<Db> {
     match config.database_url() {
         Some(url) => Db::open(url, config.database_pool).await,
         None => Db::open_file(&config.data_dir.join(DATABASE_FILE)).await,
-    }
-}
-
-async fn open_redis(config: &Config) -> Result<Option<Redis>> {
-    match &config.redis {
-        Some(settings) => Redis::open(settings.url.expose_secret(), &settings.prefix).await.map(Some),
-        None => Ok(None),
     }
 }
 

@@ -95,6 +95,10 @@ word_enum! {
         ValidationFailed = "VALIDATION_FAILED",
         /// The query is too deep or too complex.
         TooComplex = "TOO_COMPLEX",
+        /// Too many requests; trying again later helps.
+        RateLimited = "RATE_LIMITED",
+        /// No document is kept under the hash that was sent in place of one.
+        PersistedQueryNotFound = "PERSISTED_QUERY_NOT_FOUND",
         /// The body is larger than allowed.
         PayloadTooLarge = "PAYLOAD_TOO_LARGE",
         /// A subscription's object does not exist or is not visible.

@@ -7,10 +7,11 @@ use crate::services::Services;
 use crate::services::imports::MAX_INLINE_BYTES;
 use async_graphql::{Context, Object, Result, SimpleObject};
 
-/// Deepest query.
+/// Deepest query: fields below each other.
 pub const MAX_DEPTH: usize = 15;
-/// Most expensive query, in points: a field costs one. Pages are not yet charged by their size.
-pub const MAX_COMPLEXITY: usize = 200_000;
+/// Most expensive operation, in points: a field costs one, and what is selected of a page as many times as the page has
+/// items. A point takes about a microsecond, so this is what 50 ms of one core can do.
+pub const MAX_COMPLEXITY: usize = 50_000;
 /// Version of the schema: changes when the schema does.
 pub const SCHEMA_VERSION: &str = "2026-11";
 
@@ -33,9 +34,10 @@ pub struct ApiInfo {
     max_section_chars: i32,
     /// Most items in one page.
     max_page_size: i32,
-    /// Deepest query.
+    /// Deepest query: this many fields below each other; fragments are no fields.
     max_depth: i32,
-    /// Most expensive query.
+    /// Most expensive operation, in points. A field costs one point, and what is selected of a page as many times as the page
+    /// may have items; `extensions.cost` tells what an operation costs. Never more than `rateLimit.limit`.
     max_complexity: i32,
     /// Hours that events can be replayed.
     event_retention_hours: i32,
@@ -71,7 +73,9 @@ impl InfoQuery {
     /// What this server is and allows. Works without a token.
     async fn api_info(&self, ctx: &Context<'_>) -> Result<ApiInfo> {
         let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-        let models = ctx.data::<Services>()?.generations.models().into_iter().map(|(provider, model)| ModelInfo {
+        let services = ctx.data::<Services>()?;
+        let most = services.rate_limits.most_points_of_a_person().unwrap_or(u32::MAX);
+        let models = services.generations.models().into_iter().map(|(provider, model)| ModelInfo {
             provider: provider.to_owned(),
             model: model.model,
             input_price_per_million: model.input_price_per_million.into(),
@@ -89,7 +93,7 @@ impl InfoQuery {
             max_section_chars: templates::MAX_SECTION_CHARS,
             max_page_size: paging::MAX_PAGE_SIZE,
             max_depth: number(MAX_DEPTH),
-            max_complexity: number(MAX_COMPLEXITY),
+            max_complexity: number(MAX_COMPLEXITY).min(i32::try_from(most).unwrap_or(i32::MAX)),
             event_retention_hours: events::RETENTION_HOURS,
             models: models.collect(),
             request_error_codes: FaultCode::ALL.iter().copied().map(RequestErrorCode::from).collect(),

@@ -159,6 +159,10 @@ pub enum RequestErrorCode {
     ValidationFailed,
     /// The query is too deep or too complex; `extensions.limit` and `extensions.actual` say by how much.
     TooComplex,
+    /// Too many requests; see `extensions.retryAfterMs`.
+    RateLimited,
+    /// No document is kept under this hash: send it together with its hash.
+    PersistedQueryNotFound,
     /// The body is larger than allowed.
     PayloadTooLarge,
     /// A subscription's object does not exist or is not visible. (Queries answer null, mutations a `userErrors` entry.)

@@ -18,6 +18,7 @@ pub mod people;
 pub mod progress;
 pub mod projects;
 pub mod quality;
+pub mod rate_limits;
 pub mod scalars;
 pub mod sections;
 pub mod templates;
@@ -37,6 +38,7 @@ pub struct Query(
     quality::QualityQuery,
     aif::AifQuery,
     info::InfoQuery,
+    rate_limits::RateLimitsQuery,
 );
 
 /// Everything that can be changed. Inputs that create something or start work accept `idempotencyKey`: for 24 hours the
@@ -69,8 +71,6 @@ fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, progress::Subscrip
         .register_output_type::<nodes::Job>()
         .register_output_type::<progress::StreamEvent>()
         .extension(failures::ErrorPaths)
-        .limit_depth(info::MAX_DEPTH)
-        .limit_complexity(info::MAX_COMPLEXITY)
 }
 
 /// The schema over the services.

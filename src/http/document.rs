@@ -1,21 +1,35 @@
-//! From a client's operation to one that may be executed: parse, guard, choose the operation, fill in variables. It is
-//! shared by HTTP and WebSocket and must know neither. What async-graphql checks itself is left to it.
+//! From a client's operation to one that may be executed: parse, guard, choose the operation, work out its cost, fill in
+//! variables. What does not depend on variables is done once for each text. It is shared by HTTP and WebSocket and must
+//! know neither. What async-graphql checks itself is left to it.
 
-use super::{guard, merging, merging::SchemaTypes, roots, typename};
-use crate::error::{Error, FaultCode, Result};
+use super::{cost::Plan, guard, merging, roots, typename, types::SchemaTypes};
+use crate::{
+    error::{Error, FaultCode, Result},
+    graphql::info::MAX_COMPLEXITY,
+    services::persisted::DocumentHash,
+};
 use async_graphql::{
-    Pos, Request, Value, Variables,
+    Name, Pos, Positioned, Request, Value, Variables,
     parser::{
         Error as ParseError, parse_query,
-        types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
+        types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, VariableDefinition},
     },
 };
+use moka::future::Cache;
 use serde::Deserialize;
+use serde_json::Map;
+use std::sync::Arc;
 
 /// Longest document, in bytes.
 pub const MAX_DOCUMENT: usize = 16 << 10;
+/// Most text of documents that are remembered as accepted, in bytes. Parsed, they take up to fifty times as much.
+const MAX_REMEMBERED: u64 = 512 << 10;
+/// What a short document counts for, in bytes of text.
+const OVERHEAD: usize = 64;
 /// Prefix by which async-graphql passes uploads in variables. From a client it would make a resolver panic.
 const UPLOAD_MARK: &str = "#__graphql_file__:";
+/// Version of Apollo's protocol of persisted queries.
+const PERSISTED_VERSION: u64 = 1;
 
 /// An operation as clients send it, in any transport.
 #[derive(Debug, Default, Deserialize)]
@@ -26,10 +40,18 @@ pub struct Operation {
     #[serde(rename = "operationName")]
     pub name: Option<String>,
     /// Values of variables.
-    pub variables: Option<serde_json::Map<String, serde_json::Value>>,
-    /// Accepted as the specification asks; nothing reads it.
-    #[serde(rename = "extensions")]
-    _extensions: Option<serde_json::Map<String, serde_json::Value>>,
+    pub variables: Option<Map<String, serde_json::Value>>,
+    /// Accepted as the specification asks; only `persistedQuery` is read.
+    pub extensions: Option<Map<String, serde_json::Value>>,
+}
+
+/// A request whose document may still have to be found.
+#[derive(Debug)]
+pub struct Incoming {
+    /// The request; its document is empty if only the hash was sent.
+    pub request: Request,
+    /// The hash that was sent, beside the document or in its place.
+    pub hash: Option<DocumentHash>,
 }
 
 impl Operation {
@@ -46,20 +68,47 @@ impl Operation {
         operation.ok_or_else(|| Error::fault(FaultCode::ParseFailed, "The body must be one GraphQL request in JSON: {\"query\": \"…\"}."))
     }
 
+    /// True if there is a document or something in its place.
+    pub fn has_document(&self) -> bool {
+        self.query.is_some() || self.persisted_query().is_some()
+    }
+
     /// The request that async-graphql understands.
     ///
     /// # Errors
-    /// `VALIDATION_FAILED` if the document is missing or a variable pretends to be an upload.
-    pub fn into_request(self) -> Result<Request> {
-        let query = self.query.ok_or_else(|| Error::fault(FaultCode::ValidationFailed, "The request has no `query`."))?;
+    /// `VALIDATION_FAILED` if the document is missing, its hash cannot be read, or a variable pretends to be an upload.
+    pub fn into_incoming(self) -> Result<Incoming> {
+        let hash = self.persisted_query().map(read_hash).transpose()?;
+        // With a hash, clients send an empty document as well as none.
+        let query = match self.query {
+            Some(query) if hash.is_none() || !query.is_empty() => query,
+            _ if hash.is_some() => String::new(),
+            _ => return Err(invalid("The request has no `query`.")),
+        };
         let variables = self.variables.unwrap_or_default();
         if variables.values().any(is_forged) {
-            return Err(Error::fault(FaultCode::ValidationFailed, "A variable holds a reserved value."));
+            return Err(invalid("A variable holds a reserved value."));
         }
         let mut request = Request::new(query).variables(Variables::from_json(serde_json::Value::Object(variables)));
         request.operation_name = self.name.filter(|name| !name.is_empty());
-        Ok(request)
+        Ok(Incoming { request, hash })
     }
+
+    fn persisted_query(&self) -> Option<&serde_json::Value> {
+        self.extensions.as_ref()?.get("persistedQuery").filter(|value| !value.is_null())
+    }
+}
+
+fn read_hash(persisted: &serde_json::Value) -> Result<DocumentHash> {
+    if persisted.get("version").and_then(serde_json::Value::as_u64) != Some(PERSISTED_VERSION) {
+        return Err(invalid("`persistedQuery.version` must be 1."));
+    }
+    let hash = persisted.get("sha256Hash").and_then(serde_json::Value::as_str).and_then(DocumentHash::parse);
+    hash.ok_or_else(|| invalid("`persistedQuery.sha256Hash` must be the SHA-256 of the document in 64 hexadecimal digits."))
+}
+
+fn invalid(message: &str) -> Error {
+    Error::fault(FaultCode::ValidationFailed, message)
 }
 
 fn is_forged(value: &serde_json::Value) -> bool {
@@ -101,13 +150,34 @@ impl Rejection {
     }
 }
 
-/// What a document is checked against.
+/// What a document is checked against, and the documents that have passed.
 #[derive(Debug)]
 pub struct Rules {
-    /// Answer introspection.
-    pub introspection: bool,
-    /// Types of fields, for the rule that fields can be merged.
-    pub types: SchemaTypes,
+    introspection: bool,
+    types: SchemaTypes,
+    accepted: Cache<String, Arc<Accepted>>,
+}
+
+impl Rules {
+    /// Rules of a schema; `introspection` says whether it is answered.
+    pub fn new(types: SchemaTypes, introspection: bool) -> Self {
+        let weight = |text: &String, _: &Arc<Accepted>| u32::try_from(text.len() + OVERHEAD).unwrap_or(u32::MAX);
+        Self { introspection, types, accepted: Cache::builder().max_capacity(MAX_REMEMBERED).weigher(weight).build() }
+    }
+}
+
+/// A document that has passed every check that does not depend on variables, for one of its operations.
+#[derive(Debug)]
+struct Accepted {
+    document: ExecutableDocument,
+    /// Name of the operation, if it has one.
+    name: Option<Name>,
+    /// True if the document has no other operation.
+    is_sole: bool,
+    kind: OperationType,
+    public: bool,
+    plan: Plan,
+    variables: Vec<Positioned<VariableDefinition>>,
 }
 
 /// An operation that may be executed.
@@ -121,52 +191,82 @@ pub struct Prepared {
     pub name: Option<String>,
     /// True if it is answered without a token.
     pub public: bool,
+    /// What it costs, in points; not more than is ever allowed.
+    pub cost: u64,
 }
 
 /// Checks a request and fills in its variables.
 ///
 /// # Errors
-/// A request error: syntax, limits, unknown operation, rules of the specification, missing variables.
-pub fn prepare(mut request: Request, rules: &Rules) -> Result<Prepared, Rejection> {
-    if request.query.len() > MAX_DOCUMENT {
+/// A request error: syntax, limits, unknown operation, rules of the specification, missing variables, cost.
+pub async fn prepare(request: Request, rules: &Rules) -> Result<Prepared, Rejection> {
+    let is_asked_for =
+        |accepted: &Arc<Accepted>| request.operation_name.as_deref().is_none_or(|name| accepted.name.as_deref() == Some(name));
+    let accepted = if let Some(accepted) = rules.accepted.get(request.query.as_str()).await.filter(is_asked_for) {
+        accepted
+    } else {
+        let accepted = Arc::new(accept(&request.query, request.operation_name.as_deref(), rules)?);
+        if accepted.is_sole {
+            rules.accepted.insert(request.query.clone(), Arc::clone(&accepted)).await;
+        }
+        accepted
+    };
+    finish(request, &accepted)
+}
+
+/// What does not depend on variables.
+fn accept(text: &str, name: Option<&str>, rules: &Rules) -> Result<Accepted, Rejection> {
+    if text.len() > MAX_DOCUMENT {
         let message = format!("The document is longer than {MAX_DOCUMENT} bytes. Pass data in variables.");
-        return Err(Rejection::too_complex(message, MAX_DOCUMENT as u64, request.query.len() as u64));
+        return Err(Rejection::too_complex(message, MAX_DOCUMENT as u64, text.len() as u64));
     }
-    let mut document = parse_query(&request.query).map_err(|error| syntax_error(&error))?;
+    let mut document = parse_query(text).map_err(|error| syntax_error(&error, text))?;
     guard::check(&document)?;
-    let (name, operation) = choose(&document, request.operation_name.as_deref())?;
-    let name = name.map(str::to_owned);
+    let (own_name, operation) = choose(&document, name)?;
     let fields = roots::fields(&document, operation);
     if !rules.introspection && fields.iter().any(|field| matches!(field.node.name.node.as_str(), "__schema" | "__type")) {
         return Err(Rejection::invalid("Introspection is off on this server.", Vec::new()));
     }
-    if operation.ty == OperationType::Subscription {
+    let kind = operation.ty;
+    if kind == OperationType::Subscription {
         roots::check_single(&fields)?;
     }
     merging::check(&document, &rules.types)?;
-    fill_in(operation, &mut request.variables)?;
-    let kind = operation.ty;
     let public = kind == OperationType::Query && fields.iter().all(|field| roots::is_public(&field.node.name.node));
+    let plan = Plan::of(&document, operation, &rules.types);
+    let (own_name, variables) = (own_name.cloned(), operation.variable_definitions.clone());
     if kind == OperationType::Subscription {
-        roots::lift(&mut document, request.operation_name.as_deref(), rules.types.subscription());
+        roots::lift(&mut document, name, rules.types.subscription());
     }
     typename::mend(&mut document)?;
-    request.set_parsed_query(document);
-    Ok(Prepared { request, kind, name, public })
+    let is_sole = document.operations.iter().count() == 1;
+    Ok(Accepted { document, name: own_name, is_sole, kind, public, plan, variables })
 }
 
-/// The operation that is meant, with its name.
-fn choose<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<(Option<&'a str>, &'a OperationDefinition), Rejection> {
+/// What depends on variables.
+fn finish(mut request: Request, accepted: &Accepted) -> Result<Prepared, Rejection> {
+    fill_in(&accepted.variables, &mut request.variables)?;
+    let cost = accepted.plan.cost(&request.variables);
+    if cost > MAX_COMPLEXITY as u64 {
+        let message = "The operation costs too much: a field costs a point, times the items of the pages it is in. Ask for smaller pages or fewer fields.";
+        return Err(Rejection::too_complex(message, MAX_COMPLEXITY as u64, cost));
+    }
+    // async-graphql takes the document for itself; its names and texts are shared, so this is cheaper than to parse
+    request.set_parsed_query(accepted.document.clone());
+    let name = accepted.name.as_ref().map(ToString::to_string);
+    Ok(Prepared { request, kind: accepted.kind, name, public: accepted.public, cost })
+}
+
+fn choose<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<(Option<&'a Name>, &'a OperationDefinition), Rejection> {
     let unknown = |name: &str| Rejection::invalid(format!("The document has no operation named {name:.60}."), Vec::new());
     match (&document.operations, name) {
         (DocumentOperations::Single(operation), None) => Ok((None, &operation.node)),
         (DocumentOperations::Single(_), Some(name)) => Err(unknown(name)),
         (DocumentOperations::Multiple(all), Some(name)) => {
-            let found = all.get_key_value(name).map(|(name, operation)| (Some(name.as_str()), &operation.node));
-            found.ok_or_else(|| unknown(name))
+            all.get_key_value(name).map(|(name, operation)| (Some(name), &operation.node)).ok_or_else(|| unknown(name))
         }
         (DocumentOperations::Multiple(all), None) => match (all.iter().next(), all.len()) {
-            (Some((name, operation)), 1) => Ok((Some(name.as_str()), &operation.node)),
+            (Some((name, operation)), 1) => Ok((Some(name), &operation.node)),
             _ => Err(Rejection::invalid("The document has several operations; name one in `operationName`.", Vec::new())),
         },
     }
@@ -174,8 +274,8 @@ fn choose<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<(O
 
 /// The part of `CoerceVariableValues` that async-graphql leaves out: defaults become values (else `@skip` and
 /// `@include` ignore them), and a missing or null required variable is a request error.
-fn fill_in(operation: &OperationDefinition, variables: &mut Variables) -> Result<(), Rejection> {
-    for definition in &operation.variable_definitions {
+fn fill_in(definitions: &[Positioned<VariableDefinition>], variables: &mut Variables) -> Result<(), Rejection> {
+    for definition in definitions {
         let (variable, position) = (&definition.node, definition.pos);
         let name = &variable.name.node;
         if let (false, Some(default)) = (variables.contains_key(name), &variable.default_value) {
@@ -190,17 +290,31 @@ fn fill_in(operation: &OperationDefinition, variables: &mut Variables) -> Result
 }
 
 /// The parser's message quotes the whole line of the document; its last line says what was expected.
-fn syntax_error(error: &ParseError) -> Rejection {
-    let text = error.to_string();
-    let reason: String = text.lines().last().unwrap_or_default().trim().trim_start_matches("= ").chars().take(120).collect();
-    // the parser's own limit of nesting: the document may be well-formed, it is only too deep
-    let is_too_deep = reason.contains("recursion limit");
+fn syntax_error(error: &ParseError, text: &str) -> Rejection {
+    let whole = error.to_string();
+    let reason: String = whole.lines().last().unwrap_or_default().trim().trim_start_matches("= ").chars().take(120).collect();
+    // the parser's own limits of nesting: the document may be well-formed, it is only too deep
+    let is_too_deep = reason.contains("recursion limit") || reason.contains("stack limit");
     Rejection {
         code: if is_too_deep { FaultCode::TooComplex } else { FaultCode::ParseFailed },
         message: if is_too_deep { "The document is nested too deep.".into() } else { format!("Syntax error: {reason}") },
         locations: error.positions().take(1).collect(),
-        exceeded: None,
+        exceeded: is_too_deep.then(|| (guard::MAX_NESTING, nesting(text).max(guard::MAX_NESTING + 1))),
     }
+}
+
+/// How deep brackets are nested, roughly: those in strings count too.
+fn nesting(text: &str) -> u64 {
+    let (mut depth, mut deepest) = (0_u64, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'{' | b'[' | b'(' => depth += 1,
+            b'}' | b']' | b')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
 #[cfg(test)]
@@ -209,7 +323,8 @@ mod tests {
     use serde_json::json;
 
     const SDL: &str = "
-        type Query { hello: String! apiInfo: Info! pet: Pet dogs: [Dog!]! }
+        type Query { hello: String! apiInfo: Info! pet: Pet dogs: [Dog!]! kennel(first: Int = 100): DogConnection! }
+        type DogConnection { nodes: [Dog!]! }
         type Mutation { save: String! }
         type Subscription { ticks(n: Int): Int! other: Int! }
         type Info { version: String! }
@@ -219,11 +334,15 @@ mod tests {
     ";
 
     fn rules(introspection: bool) -> Rules {
-        Rules { introspection, types: SchemaTypes::of(SDL).unwrap() }
+        Rules::new(SchemaTypes::of(SDL).unwrap(), introspection)
+    }
+
+    fn prepared_by(request: Request, rules: &Rules) -> Result<Prepared, Rejection> {
+        futures::executor::block_on(prepare(request, rules))
     }
 
     fn prepared(query: &str, variables: serde_json::Value) -> Result<Prepared, Rejection> {
-        prepare(Request::new(query).variables(Variables::from_json(variables)), &rules(true))
+        prepared_by(Request::new(query).variables(Variables::from_json(variables)), &rules(true))
     }
 
     fn code(query: &str) -> Option<FaultCode> {
@@ -236,14 +355,14 @@ mod tests {
         for text in [r"[]", r#"["{a}",null,null,null]"#, r#"[{"query":"{a}"}]"#, r#"{"query":1}"#, r#"{"query":"{a}","query":"{b}"}"#, ""] {
             assert!(Operation::from_json(text.as_bytes()).is_err(), "{text}");
         }
-        assert!(Operation::from_json(b"{}").unwrap().into_request().is_err());
+        assert!(Operation::from_json(b"{}").unwrap().into_incoming().is_err());
     }
 
     #[test]
     fn a_forged_upload_is_refused_wherever_it_hides() {
         for variables in [json!({"f": "#__graphql_file__:0"}), json!({"f": {"g": ["#__graphql_file__:abc"]}})] {
             let operation = Operation::from_json(json!({"query": "{a}", "variables": variables}).to_string().as_bytes()).unwrap();
-            assert!(operation.into_request().is_err());
+            assert!(operation.into_incoming().is_err());
         }
         assert_eq!(code(r##"mutation { save(f: {g: ["#__graphql_file__:0"]}) }"##), Some(FaultCode::ValidationFailed));
         assert_eq!(code(r#"mutation($f: Upload = "\u0023__graphql_file__:0") { save(f: $f) }"#), Some(FaultCode::ValidationFailed));
@@ -275,7 +394,7 @@ mod tests {
     #[test]
     fn the_operation_is_chosen_by_name() {
         let two = "query a { hello } mutation b { save }";
-        let named = |query: &str, name: &str| prepare(Request::new(query).operation_name(name), &rules(true));
+        let named = |query: &str, name: &str| prepared_by(Request::new(query).operation_name(name), &rules(true));
         assert_eq!(named(two, "b").unwrap().kind, OperationType::Mutation);
         assert!(named(two, "c").is_err());
         assert!(named("{ hello }", "c").is_err());
@@ -296,8 +415,80 @@ mod tests {
     }
 
     #[test]
+    fn a_document_that_was_accepted_is_remembered_for_its_own_operation_alone() {
+        let rules = rules(true);
+        let named = |name: Option<&str>| {
+            let request =
+                Request::new("query a($a: Boolean!) { hello @include(if: $a) }").variables(Variables::from_json(json!({"a": true})));
+            prepared_by(name.into_iter().fold(request, Request::operation_name), &rules)
+        };
+        for name in [None, Some("a"), None] {
+            assert_eq!(named(name).unwrap().cost, 1);
+            assert!(named(Some("b")).is_err());
+        }
+        assert!(rules.accepted.contains_key("query a($a: Boolean!) { hello @include(if: $a) }"));
+        let two =
+            |name: &str| prepared_by(Request::new("query a { hello } mutation b { save }").operation_name(name), &rules).unwrap().kind;
+        assert_eq!((two("a"), two("b")), (OperationType::Query, OperationType::Mutation));
+    }
+
+    #[test]
+    fn an_operation_that_costs_too_much_is_refused_with_the_numbers() {
+        let query = "query($n: Int) { dogs(first: $n) { name owner { version } } }";
+        assert_eq!(prepared(query, json!({})).unwrap().cost, 1 + 5 * 3);
+        let aliases = (0..50).fold(String::new(), |all, index| all + &format!(" a{index}: dogs {{ name owner {{ version }} }}"));
+        assert_eq!(prepared(&format!("{{{aliases}}}"), json!({})).unwrap().cost, 50 * 16);
+        let wide = format!("{{ kennel {{ nodes {{ {} }} }} }}", "name ".repeat(600));
+        let rejection = prepared(&wide, json!({})).unwrap_err();
+        assert_eq!((rejection.code, rejection.exceeded), (FaultCode::TooComplex, Some((50_000, 60_002))));
+    }
+
+    #[test]
+    fn every_operation_of_the_client_and_the_playground_is_cheap_enough_for_everybody() {
+        let rules = Rules::new(SchemaTypes::of(&crate::graphql::sdl()).unwrap(), true);
+        let mut seen = 0;
+        for folder in ["src/client/operations", "playground/queries"] {
+            for entry in std::fs::read_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_none_or(|end| end != "graphql") {
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap();
+                for (name, _) in parse_query(&text).unwrap().operations.iter() {
+                    let accepted =
+                        accept(&text, name.map(Name::as_str), &rules).unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
+                    let cost = accepted.plan.cost(&Variables::default());
+                    assert!(cost > 0 && cost < MAX_COMPLEXITY as u64 / 5, "{}: {cost}", path.display());
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 20, "{seen}");
+    }
+
+    #[test]
+    fn the_hash_of_a_document_is_read_or_refused() {
+        let hash = "ecf4edb46db40b5132295c0291d62fb65d6759a9eedfa4d5d612dd5ec54a6b38";
+        let incoming = |body: serde_json::Value| Operation::from_json(body.to_string().as_bytes()).unwrap().into_incoming();
+        let persisted = |version: u32, hash: &str| json!({"persistedQuery": {"version": version, "sha256Hash": hash}});
+        assert_eq!(incoming(json!({"extensions": persisted(1, hash)})).unwrap().hash, DocumentHash::parse(hash));
+        assert_eq!(incoming(json!({"query": "", "extensions": persisted(1, hash)})).unwrap().request.query, "");
+        assert_eq!(incoming(json!({"query": "{a}", "extensions": {"persistedQuery": null, "other": 1}})).unwrap().hash, None);
+        for extensions in [persisted(2, hash), persisted(1, "x"), json!({"persistedQuery": {}}), json!({"persistedQuery": hash})] {
+            assert!(incoming(json!({"query": "{a}", "extensions": extensions})).is_err(), "{extensions}");
+        }
+        assert!(incoming(json!({"extensions": {}})).is_err());
+    }
+
+    #[test]
+    fn what_the_parser_finds_too_deep_says_how_deep() {
+        let rejection = prepared(&format!("{}a{}", "{a".repeat(900), "}".repeat(900)), json!({})).unwrap_err();
+        assert_eq!((rejection.code, rejection.exceeded), (FaultCode::TooComplex, Some((40, 900))), "{}", rejection.message);
+    }
+
+    #[test]
     fn introspection_is_refused_when_it_is_off() {
-        let closed = |query: &str| prepare(Request::new(query), &rules(false)).is_err();
+        let closed = |query: &str| prepared_by(Request::new(query), &rules(false)).is_err();
         assert!(closed("{ ...f } fragment f on Query { x: __schema { queryType { name } } }"));
         assert!(!closed("{ __typename hello }"));
     }

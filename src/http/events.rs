@@ -7,6 +7,7 @@ use super::{
     document::Prepared,
     execution::{self, Step},
     observe::Observation,
+    respond::Charged,
 };
 use crate::domain::actor::Actor;
 use async_graphql::parser::types::OperationType;
@@ -17,7 +18,7 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt};
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, interval_at, sleep};
 
@@ -31,7 +32,14 @@ const BEAT: &str = ":\n\n";
 const COMPLETE: &str = "event: complete\ndata: \n\n";
 
 /// Answers with the results of an operation.
-pub fn answer(front: &Arc<Front>, prepared: Prepared, actor: Option<Actor>, request: RequestId, seen: Observation) -> Response {
+pub fn answer(
+    front: &Arc<Front>,
+    prepared: Prepared,
+    actor: Option<Actor>,
+    charged: Charged,
+    request: RequestId,
+    seen: Observation,
+) -> Response {
     let is_subscription = prepared.kind == OperationType::Subscription;
     let expires_at = actor.as_ref().and_then(|actor| actor.expires_at);
     let (front_of_end, front_of_check) = (Arc::clone(front), Arc::clone(front));
@@ -39,8 +47,12 @@ pub fn answer(front: &Arc<Front>, prepared: Prepared, actor: Option<Actor>, requ
         comes: async move { comes(&front_of_end, expires_at).await },
         has_come: move || front_of_check.state.shutdown.is_cancelled() || expires_at.is_some_and(|at| at <= now(&front_of_check)),
     };
-    let steps = execution::run(Arc::clone(front), prepared, actor, request, seen);
-    respond(Body::from_stream(framed(steps, end, is_subscription).map(Ok::<_, Infallible>)))
+    let mut head = HeaderMap::new();
+    charged.write(&mut head);
+    let steps = execution::run(Arc::clone(front), prepared, actor, charged, request, seen);
+    let mut response = respond(Body::from_stream(framed(steps, end, is_subscription).map(Ok::<_, Infallible>)));
+    response.headers_mut().extend(head);
+    response
 }
 
 /// Answers with the errors, in JSON, of an operation that is not executed: the protocol has them in an event.

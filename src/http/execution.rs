@@ -2,16 +2,17 @@
 //! finished JSON and must not know how that is framed. Dropping the stream ends the work behind it.
 
 use super::{
-    Front, RequestId,
-    document::{self, Operation, Prepared},
+    Front, RequestId, admission,
+    document::{Operation, Prepared, Rejection},
     graphql::{operation_span, timed_out},
     observe::Observation,
-    respond::{self, Outcome, PublicError},
+    respond::{self, Charged, Outcome, PublicError},
 };
 use crate::{
     domain::actor::Actor,
     error::{Error, FaultCode},
     graphql::{context, loads::Loads},
+    services::rate_limits::Caller,
 };
 use async_graphql::parser::types::OperationType;
 use async_stream::stream;
@@ -33,18 +34,18 @@ pub enum Step {
     },
 }
 
-/// Checks an operation and runs it.
+/// Checks an operation, lets its caller pay, and runs it.
 pub fn serve(front: Arc<Front>, operation: Operation, actor: Actor, request: RequestId) -> impl Stream<Item = Step> + Send + 'static {
     stream! {
         let mut seen = Observation::begin("websocket");
-        let admitted = AssertUnwindSafe(admit(&front, operation, &request, &mut seen)).catch_unwind().await;
+        let admitted = AssertUnwindSafe(admit(&front, operation, &actor, &request, &mut seen)).catch_unwind().await;
         let admitted = admitted.unwrap_or_else(|_| {
             seen.fail(FaultCode::Internal);
             Err(described(&respond::internal("checking an operation panicked"), &request))
         });
         match admitted {
-            Ok(prepared) => {
-                let mut steps = pin!(run(front, prepared, Some(actor), request, seen));
+            Ok((prepared, charged)) => {
+                let mut steps = pin!(run(front, prepared, Some(actor), charged, request, seen));
                 while let Some(step) = steps.next().await {
                     yield step;
                 }
@@ -54,16 +55,27 @@ pub fn serve(front: Arc<Front>, operation: Operation, actor: Actor, request: Req
     }
 }
 
-/// Checks an operation; the errors are a list in JSON.
-async fn admit(front: &Front, operation: Operation, request: &RequestId, seen: &mut Observation) -> Result<Prepared, String> {
-    let operation = operation.into_request().map_err(|error| {
+/// Checks an operation and lets its caller pay; the errors are a list in JSON.
+async fn admit(
+    front: &Front,
+    operation: Operation,
+    actor: &Actor,
+    request: &RequestId,
+    seen: &mut Observation,
+) -> Result<(Prepared, Charged), String> {
+    let incoming = operation.into_incoming().map_err(|error| {
         seen.fail(respond::public_code(&error));
         described(&error, request)
     })?;
-    document::prepare(operation, &front.rules).map_err(|rejection| {
+    let (prepared, hash) = admission::check(front, incoming).await.map_err(|rejection| {
         seen.fail(rejection.code);
         respond::list(&[rejection.into()])
-    })
+    })?;
+    let charged = admission::pay(front, Caller::Person(actor.clone()), &prepared, hash).await.map_err(|unpaid| {
+        seen.fail(unpaid.code());
+        respond::list(&[unpaid.into()])
+    })?;
+    Ok((prepared, charged))
 }
 
 fn described(error: &Error, request: &RequestId) -> String {
@@ -75,6 +87,7 @@ pub fn run(
     front: Arc<Front>,
     prepared: Prepared,
     actor: Option<Actor>,
+    charged: Charged,
     request: RequestId,
     mut seen: Observation,
 ) -> impl Stream<Item = Step> + Send + 'static {
@@ -87,13 +100,14 @@ pub fn run(
             let most = front.places.quotas().streams_of_person;
             seen.fail(FaultCode::TooComplex);
             let message = format!("A person may follow {most} streams at once. Complete one first.");
-            yield Step::Errors(described(&Error::fault(FaultCode::TooComplex, message), &request));
+            yield Step::Errors(respond::list(&[Rejection::too_complex(message, most as u64, most as u64 + 1).into()]));
             return;
         }
         let span = operation_span(&prepared, &request);
         let loads = Loads::default();
         let mut operation = prepared.request;
         operation.data = context::session(&front.state.services, actor, &loads);
+        operation.data.insert(charged.charge.clone());
         let mut responses = front.state.schema.execute_stream(operation);
         let mut is_first = true;
         let last = loop {
@@ -107,14 +121,20 @@ pub fn run(
                 Ok(Ok(Some(response))) if is_subscription && is_first && respond::is_refusal(&response) => {
                     break Step::Errors(respond::finish_refused(response, &request));
                 }
-                Ok(Ok(Some(response))) => match respond::finish(response, &request) {
-                    Outcome::Result(result) => {
-                        is_first = false;
-                        yield Step::Result(result);
-                        continue;
+                Ok(Ok(Some(mut response))) => {
+                    // a stream is paid for at its beginning; its events cost nothing
+                    if !is_subscription {
+                        charged.extend(&mut response);
                     }
-                    Outcome::Errors(errors) => break Step::Errors(errors),
-                },
+                    match respond::finish(response, &request) {
+                        Outcome::Result(result) => {
+                            is_first = false;
+                            yield Step::Result(result);
+                            continue;
+                        }
+                        Outcome::Errors(errors) => break Step::Errors(errors),
+                    }
+                }
                 Ok(Err(_)) => respond::internal("an operation panicked"),
                 Err(_) => timed_out(),
             };

@@ -4,10 +4,11 @@
 use super::{
     dialect::{ClientMessage, Dialect},
     document::{self, MAX_DOCUMENT, Operation, Rules},
-    merging::SchemaTypes,
+    types::SchemaTypes,
 };
 use crate::graphql;
 use async_graphql::parser::types::OperationType;
+use futures::executor::block_on;
 use std::sync::OnceLock;
 
 /// What an answer may be at most, in bytes, for a document without arguments that reach the database.
@@ -15,7 +16,7 @@ const MAX_ANSWER: usize = 4 << 20;
 
 fn rules() -> Option<&'static Rules> {
     static RULES: OnceLock<Option<Rules>> = OnceLock::new();
-    RULES.get_or_init(|| SchemaTypes::of(&graphql::sdl()).ok().map(|types| Rules { introspection: true, types })).as_ref()
+    RULES.get_or_init(|| SchemaTypes::of(&graphql::sdl()).ok().map(|types| Rules::new(types, true))).as_ref()
 }
 
 /// The body of a POST request, prepared and validated as the server does it, and executed without a caller. True if it
@@ -27,14 +28,14 @@ fn rules() -> Option<&'static Rules> {
 pub fn body(bytes: &[u8]) -> bool {
     static SCHEMA: OnceLock<graphql::AppSchema> = OnceLock::new();
     let Some(rules) = rules() else { return false };
-    let Ok(request) = Operation::from_json(bytes).and_then(Operation::into_request) else { return false };
-    let Ok(prepared) = document::prepare(request, rules) else { return false };
+    let Ok(incoming) = Operation::from_json(bytes).and_then(Operation::into_incoming) else { return false };
+    let Ok(prepared) = block_on(document::prepare(incoming.request, rules)) else { return false };
     assert!(prepared.request.query.len() <= MAX_DOCUMENT, "a document over the limit was prepared");
     if prepared.kind == OperationType::Subscription {
         return true;
     }
     let schema = SCHEMA.get_or_init(graphql::without_services);
-    let response = futures::executor::block_on(schema.execute(prepared.request));
+    let response = block_on(schema.execute(prepared.request));
     let written = serde_json::to_string(&response).map_or(0, |text| text.len());
     assert!(written <= MAX_ANSWER, "an answer of {written} bytes");
     true
@@ -56,8 +57,8 @@ fn message_in(dialect: Dialect, text: &str) -> bool {
         assert!(!id.is_empty(), "an operation without an id");
         let answer = dialect.next(&id, "null");
         assert!(serde_json::from_str::<serde_json::Value>(&answer).is_ok_and(|answer| answer["id"] == id), "the id is not given back");
-        if let (Ok(request), Some(rules)) = (operation.into_request(), rules()) {
-            drop(document::prepare(request, rules));
+        if let (Ok(incoming), Some(rules)) = (operation.into_incoming(), rules()) {
+            drop(block_on(document::prepare(incoming.request, rules)));
         }
     }
     true

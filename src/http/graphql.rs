@@ -3,17 +3,21 @@
 //! holds.
 
 use super::{
-    Front, RequestId, auth,
-    document::{self, Operation, Prepared},
+    Front, RequestId,
+    admission::{self, Unpaid},
+    auth,
+    document::{Incoming, Operation, Prepared},
     events, handshake,
     negotiate::{self, Accepted, Events, Media},
     observe::Observation,
-    respond::{self, Refused, Reply},
+    respond::{self, PublicError, Refused, Reply},
+    server::Connection,
     uploads,
 };
 use crate::{
     error::{Error, FaultCode},
     graphql::{context, loads::Loads},
+    services::rate_limits::Caller,
 };
 use async_graphql::parser::types::OperationType;
 use axum::{
@@ -23,7 +27,13 @@ use axum::{
 };
 use futures::{FutureExt, StreamExt};
 use http::{HeaderMap, Method, StatusCode, header};
-use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
 use tracing::Instrument;
 
 /// Largest JSON body of a caller without a token, in bytes.
@@ -43,14 +53,14 @@ pub async fn handle(State(front): State<Arc<Front>>, request: Request) -> Respon
         return handshake::upgrade(front, request, id).await;
     }
     let accepted = negotiate::accepted(request.headers());
-    let reply = Reply { media: accepted.result.unwrap_or(Media::Json), request: id };
+    let mut reply = Reply { media: accepted.result.unwrap_or(Media::Json), request: id, charge: None };
     let mut seen = Observation::begin("http");
     let answered = if accepted.is_nothing() {
         discard(request).await;
         let message = "Accept application/graphql-response+json, application/json or text/event-stream.";
         Err(Refused::invalid(StatusCode::NOT_ACCEPTABLE, message))
     } else {
-        answer(&front, request, accepted, &reply, &mut seen).await
+        answer(&front, request, accepted, &mut reply, &mut seen).await
     };
     answered.unwrap_or_else(|refused| {
         seen.fail(respond::public_code(&refused.error));
@@ -62,11 +72,12 @@ async fn answer(
     front: &Arc<Front>,
     request: Request,
     accepted: Accepted,
-    reply: &Reply,
+    reply: &mut Reply,
     seen: &mut Observation,
 ) -> Result<Response, Refused> {
     let settings = &front.state.settings;
     let method = request.method().clone();
+    let address = peer(&request);
     if method != Method::GET && method != Method::POST {
         return Err(not_allowed("Use POST, or GET for queries.", "GET, POST"));
     }
@@ -89,8 +100,8 @@ async fn answer(
         let error = Error::fault(FaultCode::Timeout, "The body came too slowly.");
         Err(Refused { status: StatusCode::REQUEST_TIMEOUT, error, allow: None })
     })?;
-    let prepared = match document::prepare(request, &front.rules) {
-        Ok(prepared) => prepared,
+    let (prepared, hash) = match admission::check(front, request).await {
+        Ok(checked) => checked,
         Err(rejection) => {
             seen.fail(rejection.code);
             return Ok(match accepted.events {
@@ -106,19 +117,39 @@ async fn answer(
         return Err(Error::fault(FaultCode::Unauthenticated, "Send a token: Authorization: Bearer <token>.").into());
     }
     let is_subscription = prepared.kind == OperationType::Subscription;
-    if accepted.events == Events::Preferred || (is_subscription && accepted.events == Events::Accepted) {
-        let seen = seen.hand_over("event_stream");
-        return Ok(events::answer(front, prepared, actor, reply.request.clone(), seen));
-    }
-    if is_subscription {
+    let is_stream = accepted.events == Events::Preferred || (is_subscription && accepted.events == Events::Accepted);
+    if is_subscription && !is_stream {
         let message = "Subscriptions need `Accept: text/event-stream` or a WebSocket (graphql-transport-ws).";
         return Err(Refused::invalid(StatusCode::BAD_REQUEST, message));
+    }
+    let caller = actor.clone().map_or(Caller::Address(address), Caller::Person);
+    let charged = match admission::pay(front, caller, &prepared, hash).await {
+        Ok(charged) => charged,
+        Err(unpaid) => {
+            seen.fail(unpaid.code());
+            return Ok(match unpaid {
+                Unpaid::Limited(charged, pause) => {
+                    reply.charge = Some(charged);
+                    reply.limit(pause)
+                }
+                Unpaid::TooComplex(rejection) if accepted.events == Events::Preferred => {
+                    events::refuse(&respond::list(&[PublicError::from(rejection)]))
+                }
+                Unpaid::TooComplex(rejection) => reply.reject(rejection),
+            });
+        }
+    };
+    if is_stream {
+        let seen = seen.hand_over("event_stream");
+        return Ok(events::answer(front, prepared, actor, charged, reply.request.clone(), seen));
     }
     seen.execute(&front.names, &prepared, actor.is_some());
     let span = operation_span(&prepared, &reply.request);
     let mut request = prepared.request;
     let loads = Loads::default();
     request.data = context::session(&front.state.services, actor, &loads);
+    request.data.insert(charged.charge.clone());
+    reply.charge = Some(charged);
     // A panic in a resolver and one that never ends are answered too.
     let execution = AssertUnwindSafe(loads.drive(front.state.schema.execute(request))).catch_unwind().instrument(span);
     match tokio::time::timeout(settings.request_timeout, execution).await {
@@ -142,6 +173,11 @@ pub fn operation_span(prepared: &Prepared, request: &RequestId) -> tracing::Span
     tracing::error_span!("operation", request_id = request.as_str(), graphql.operation.type = kind, graphql.operation.name = name)
 }
 
+/// Who is on the other end. Headers such as `X-Forwarded-For` are not believed: anybody can write them.
+fn peer(request: &Request) -> IpAddr {
+    request.extensions().get::<Connection>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |connection| connection.peer.ip())
+}
+
 /// The error of an operation that took too long.
 pub fn timed_out() -> Error {
     Error::fault(FaultCode::Timeout, "The operation took too long. Ask for less, or try again.")
@@ -151,7 +187,7 @@ fn not_allowed(message: &str, allow: &'static str) -> Refused {
     Refused { allow: Some(allow), ..Refused::invalid(StatusCode::METHOD_NOT_ALLOWED, message) }
 }
 
-fn from_query(query: &str) -> Result<async_graphql::Request, Refused> {
+fn from_query(query: &str) -> Result<Incoming, Refused> {
     let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
     let mut operation = Operation::default();
     let mut seen = HashSet::new();
@@ -164,11 +200,11 @@ fn from_query(query: &str) -> Result<async_graphql::Request, Refused> {
             "query" => operation.query = Some(value),
             "operationName" => operation.name = Some(value),
             "variables" => operation.variables = object(&value)?,
-            "extensions" => drop(object(&value)?),
+            "extensions" => operation.extensions = object(&value)?,
             _ => {}
         }
     }
-    Ok(operation.into_request()?)
+    Ok(operation.into_incoming()?)
 }
 
 fn object(text: &str) -> Result<Option<serde_json::Map<String, serde_json::Value>>, Refused> {
@@ -176,10 +212,10 @@ fn object(text: &str) -> Result<Option<serde_json::Map<String, serde_json::Value
     serde_json::from_str(text).map_err(|_| Refused::invalid(StatusCode::BAD_REQUEST, message))
 }
 
-async fn from_body(request: Request, is_known: bool, max_upload: usize) -> Result<async_graphql::Request, Refused> {
+async fn from_body(request: Request, is_known: bool, max_upload: usize) -> Result<Incoming, Refused> {
     let limit = if is_known { max_upload.max(MAX_ANONYMOUS_BODY) } else { MAX_ANONYMOUS_BODY };
     match body_kind(request.headers()) {
-        Ok(BodyKind::Json) => Ok(Operation::from_json(&collect(request, limit).await?)?.into_request()?),
+        Ok(BodyKind::Json) => Ok(Operation::from_json(&collect(request, limit).await?)?.into_incoming()?),
         // Every multipart request is a mutation, so there is nothing to answer without a token.
         Ok(BodyKind::Multipart) if is_known => {
             if content_length(request.headers()).is_some_and(|length| length > limit.saturating_add(uploads::ENVELOPE)) {
@@ -298,7 +334,8 @@ mod tests {
 
     #[test]
     fn an_operation_is_read_from_a_query_string() {
-        let request = from_query("query=query%20a%28%24n%3AInt%29%7Bx%7D&operationName=a&variables=%7B%22n%22%3A1%7D&extensions=").unwrap();
+        let request =
+            from_query("query=query%20a%28%24n%3AInt%29%7Bx%7D&operationName=a&variables=%7B%22n%22%3A1%7D&extensions=").unwrap().request;
         assert_eq!(request.query, "query a($n:Int){x}");
         assert_eq!(request.operation_name.as_deref(), Some("a"));
         assert_eq!(request.variables.len(), 1);

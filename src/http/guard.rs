@@ -3,6 +3,7 @@
 //! is computed once; it must not be affected by what the schema looks like.
 
 use super::document::{Rejection, is_forged_literal};
+use crate::graphql::info::MAX_DEPTH;
 use async_graphql::{
     Positioned,
     parser::types::{Directive, ExecutableDocument, Selection, SelectionSet},
@@ -10,18 +11,18 @@ use async_graphql::{
 use async_graphql_value::{ConstValue, Value};
 use std::collections::HashMap;
 
-/// Deepest nesting of selections, fragments included.
-const MAX_DEPTH: u64 = 40;
+/// Deepest nesting of selections, fragments included: what walks a document may recurse that deep.
+pub const MAX_NESTING: u64 = 40;
 /// Most selections once fragments are expanded.
-const MAX_SELECTIONS: u64 = 2_000;
+pub const MAX_SELECTIONS: u64 = 2_000;
 /// Most aliases in a document.
-const MAX_ALIASES: u64 = 60;
+pub const MAX_ALIASES: u64 = 60;
 /// Most directives on one node.
-const MAX_DIRECTIVES: usize = 4;
+pub const MAX_DIRECTIVES: usize = 4;
 /// Most `__schema` and `__type` fields.
-const MAX_INTROSPECTION_ROOTS: u32 = 4;
+pub const MAX_INTROSPECTION_ROOTS: u32 = 4;
 /// Listing fields of the introspection types may be nested less deep than this (graphql-js has the same rule).
-const MAX_INTROSPECTION_LISTS: u32 = 3;
+pub const MAX_INTROSPECTION_LISTS: u32 = 3;
 
 /// Checks the limits.
 ///
@@ -39,11 +40,12 @@ pub fn check(document: &ExecutableDocument) -> Result<(), Rejection> {
             }
         }
         let size = guard.selection_set(&operation.node.selection_set.node, 0)?;
-        within_depth(size.height)?;
+        within_nesting(size.height)?;
+        within_depth(size.depth)?;
         selections = selections.saturating_add(size.selections);
     }
     for name in document.fragments.keys() {
-        within_depth(guard.fragment(name, 0)?.height)?;
+        within_nesting(guard.fragment(name, 0)?.height)?;
     }
     if selections > MAX_SELECTIONS {
         return Err(Rejection::too_complex("The query selects too many fields. Split it or ask for less.", MAX_SELECTIONS, selections));
@@ -58,7 +60,10 @@ pub fn check(document: &ExecutableDocument) -> Result<(), Rejection> {
 #[derive(Clone, Copy, Default)]
 struct Size {
     selections: u64,
+    /// Fields and fragments below each other.
     height: u64,
+    /// Fields below each other.
+    depth: u64,
 }
 
 struct Guard<'a> {
@@ -69,8 +74,8 @@ struct Guard<'a> {
 }
 
 impl<'a> Guard<'a> {
-    fn selection_set(&mut self, set: &'a SelectionSet, depth: u64) -> Result<Size, Rejection> {
-        within_depth(depth)?;
+    fn selection_set(&mut self, set: &'a SelectionSet, nesting: u64) -> Result<Size, Rejection> {
+        within_nesting(nesting)?;
         let mut total = Size::default();
         for item in &set.items {
             directives(item.node.directives())?;
@@ -82,18 +87,19 @@ impl<'a> Guard<'a> {
                     if field.name.node == "__typename" {
                         known_directives_only(&field.directives)?;
                     }
-                    self.selection_set(&field.selection_set.node, depth + 1)?
+                    self.selection_set(&field.selection_set.node, nesting + 1)?
                 }
-                Selection::InlineFragment(fragment) => self.selection_set(&fragment.node.selection_set.node, depth + 1)?,
-                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node, depth + 1)?,
+                Selection::InlineFragment(fragment) => self.selection_set(&fragment.node.selection_set.node, nesting + 1)?,
+                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node, nesting + 1)?,
             };
             total.selections = total.selections.saturating_add(inner.selections).saturating_add(1);
             total.height = total.height.max(inner.height + 1);
+            total.depth = total.depth.max(inner.depth + u64::from(matches!(item.node, Selection::Field(_))));
         }
         Ok(total)
     }
 
-    fn fragment(&mut self, name: &'a str, depth: u64) -> Result<Size, Rejection> {
+    fn fragment(&mut self, name: &'a str, nesting: u64) -> Result<Size, Rejection> {
         match self.sizes.get(name) {
             Some(Some(size)) => return Ok(*size),
             Some(None) => return Err(Rejection::invalid(format!("The fragment \"{name:.60}\" contains itself."), Vec::new())),
@@ -103,14 +109,19 @@ impl<'a> Guard<'a> {
         let Some(fragment) = self.document.fragments.get(name) else { return Ok(Size::default()) };
         self.sizes.insert(name, None);
         directives(&fragment.node.directives)?;
-        let size = self.selection_set(&fragment.node.selection_set.node, depth)?;
+        let size = self.selection_set(&fragment.node.selection_set.node, nesting)?;
         self.sizes.insert(name, Some(size));
         Ok(size)
     }
 }
 
+fn within_nesting(nesting: u64) -> Result<(), Rejection> {
+    if nesting > MAX_NESTING { Err(Rejection::too_complex("The query is nested too deep.", MAX_NESTING, nesting)) } else { Ok(()) }
+}
+
 fn within_depth(depth: u64) -> Result<(), Rejection> {
-    if depth > MAX_DEPTH { Err(Rejection::too_complex("The query is nested too deep.", MAX_DEPTH, depth)) } else { Ok(()) }
+    let limit = MAX_DEPTH as u64;
+    if depth > limit { Err(Rejection::too_complex("The query is nested too deep.", limit, depth)) } else { Ok(()) }
 }
 
 fn directives(all: &[Positioned<Directive>]) -> Result<(), Rejection> {
@@ -238,9 +249,15 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_refused() {
-        let nested = |depth: usize| format!("{}a{}", "{a".repeat(depth), "}".repeat(depth));
-        assert_eq!(code(&nested(20)), None);
-        assert_eq!(code(&nested(45)), Some(FaultCode::TooComplex));
+        let exceeded = |query: String| check(&parse_query(query).unwrap()).err().and_then(|rejection| rejection.exceeded);
+        let nested = |fields: usize| "{a".repeat(fields) + &"}".repeat(fields);
+        assert_eq!(exceeded(nested(15)), None);
+        assert_eq!(exceeded(nested(16)), Some((15, 16)));
+        assert_eq!(exceeded(nested(45)), Some((40, 41)));
+        // fragments are no fields
+        let fragments = |count: usize| format!("{}a{}", "{...".repeat(count), "}".repeat(count));
+        assert_eq!(exceeded(fragments(20)), None);
+        assert_eq!(exceeded(fragments(45)), Some((40, 41)));
     }
 
     #[test]

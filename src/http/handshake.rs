@@ -38,7 +38,7 @@ pub fn is_upgrade(headers: &HeaderMap) -> bool {
 /// Answers the upgrade and lets a session run. Without a known dialect the socket is opened all the same, because the
 /// reason can only be told on it (4406).
 pub async fn upgrade(front: Arc<Front>, request: Request, id: RequestId) -> Response {
-    let reply = Reply { media: Media::Json, request: id.clone() };
+    let reply = Reply { media: Media::Json, request: id.clone(), charge: None };
     let (mut parts, _) = request.into_parts();
     if !hosts::may_connect(&parts.uri, &parts.headers, &front.state.settings) {
         return reply.refuse(&Error::fault(FaultCode::Forbidden, "This origin may not connect.").into());

@@ -4,99 +4,15 @@
 //! fields can be merged fast"), and the work is bounded. It must not check what async-graphql checks.
 
 use super::document::Rejection;
-use crate::error::{Error, Result};
+use super::types::{Kind, SchemaTypes, named};
 use async_graphql::{
     Pos,
-    parser::{
-        parse_schema,
-        types::{BaseType, ExecutableDocument, Field, OperationType, Selection, SelectionSet, Type, TypeKind, TypeSystemDefinition},
-    },
+    parser::types::{BaseType, ExecutableDocument, Field, Selection, SelectionSet, Type},
 };
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 /// Most fields that are compared; documents of people need a few hundred.
 const MAX_WORK: u64 = 50_000;
-
-/// Kinds of types and types of their fields, read from the SDL. What is not in it (introspection) counts as one object.
-#[derive(Debug)]
-pub struct SchemaTypes {
-    types: HashMap<String, Shape>,
-    roots: [String; 3],
-}
-
-#[derive(Debug)]
-struct Shape {
-    kind: Kind,
-    fields: HashMap<String, Type>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Object,
-    Abstract,
-    Leaf,
-}
-
-impl SchemaTypes {
-    /// Reads the SDL.
-    ///
-    /// # Errors
-    /// INTERNAL if it is not SDL.
-    pub fn of(sdl: &str) -> Result<Self> {
-        let document = parse_schema(sdl).map_err(Error::internal)?;
-        let mut roots = ["Query", "Mutation", "Subscription"].map(str::to_owned);
-        let mut types = HashMap::new();
-        for definition in document.definitions {
-            match definition {
-                TypeSystemDefinition::Schema(schema) => {
-                    let given = [schema.node.query, schema.node.mutation, schema.node.subscription];
-                    roots.iter_mut().zip(given).for_each(|(root, name)| {
-                        if let Some(name) = name {
-                            name.node.as_str().clone_into(root);
-                        }
-                    });
-                }
-                TypeSystemDefinition::Type(definition) => {
-                    let (kind, fields) = match definition.node.kind {
-                        TypeKind::Object(object) => (Kind::Object, object.fields),
-                        TypeKind::Interface(interface) => (Kind::Abstract, interface.fields),
-                        TypeKind::Union(_) => (Kind::Abstract, Vec::new()),
-                        TypeKind::Scalar | TypeKind::Enum(_) | TypeKind::InputObject(_) => (Kind::Leaf, Vec::new()),
-                    };
-                    let fields = fields.into_iter().map(|field| (field.node.name.node.to_string(), field.node.ty.node)).collect();
-                    types.insert(definition.node.name.node.to_string(), Shape { kind, fields });
-                }
-                TypeSystemDefinition::Directive(_) => {}
-            }
-        }
-        for scalar in ["Int", "Float", "String", "Boolean", "ID"] {
-            types.entry(scalar.to_owned()).or_insert(Shape { kind: Kind::Leaf, fields: HashMap::new() });
-        }
-        Ok(Self { types, roots })
-    }
-
-    /// Name of the subscription root.
-    pub fn subscription(&self) -> &str {
-        &self.roots[2]
-    }
-
-    fn root(&self, kind: OperationType) -> &str {
-        let [query, mutation, subscription] = &self.roots;
-        match kind {
-            OperationType::Query => query,
-            OperationType::Mutation => mutation,
-            OperationType::Subscription => subscription,
-        }
-    }
-
-    fn field(&self, parent: Option<&str>, name: &str) -> Option<&Type> {
-        self.types.get(parent?)?.fields.get(name)
-    }
-
-    fn kind(&self, name: Option<&str>) -> Kind {
-        name.and_then(|name| self.types.get(name)).map_or(Kind::Object, |shape| shape.kind)
-    }
-}
 
 /// Checks every operation of a document.
 ///
@@ -144,7 +60,7 @@ impl<'a> Merging<'a> {
             }
             match &item.node {
                 Selection::Field(field) => {
-                    let ty = self.types.field(parent, &field.node.name.node);
+                    let ty = self.types.field(parent, &field.node.name.node).map(|shape| &shape.ty);
                     found.push(Selected { parent, field: &field.node, ty, position: field.pos });
                 }
                 Selection::InlineFragment(fragment) => {
@@ -240,13 +156,6 @@ fn by_key<'a>(fields: &[Selected<'a>]) -> BTreeMap<&'a str, Vec<Selected<'a>>> {
         groups.entry(selected.field.response_key().node.as_str()).or_default().push(*selected);
     }
     groups
-}
-
-fn named(ty: &Type) -> &str {
-    match &ty.base {
-        BaseType::Named(name) => name,
-        BaseType::List(inner) => named(inner),
-    }
 }
 
 fn has_same_arguments(one: &Field, two: &Field) -> bool {

@@ -2,8 +2,10 @@
 //! actor and turns answers and errors into responses. It must not decide anything about batches or projects and must
 //! not know SQL.
 
+mod admission;
 mod auth;
 mod closing;
+mod cost;
 mod dialect;
 mod document;
 mod events;
@@ -29,6 +31,7 @@ mod roots;
 mod router;
 mod server;
 mod typename;
+mod types;
 mod uploads;
 mod websocket;
 

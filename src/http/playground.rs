@@ -93,7 +93,7 @@ fn respond(body: Vec<u8>, content_type: &str, caching: &'static str) -> Response
 }
 
 fn not_found(request: &Request) -> Response {
-    let reply = Reply { media: Media::Json, request: RequestId::of(request.extensions()) };
+    let reply = Reply { media: Media::Json, request: RequestId::of(request.extensions()), charge: None };
     let error = Error::fault(FaultCode::NotFound, "There is nothing at this address. The API is at /graphql.");
     reply.refuse(&Refused::from(error))
 }

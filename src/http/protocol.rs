@@ -43,7 +43,7 @@ pub fn decode(text: &str) -> Result<ClientMessage, Invalid> {
 pub fn operation(payload: Value) -> Result<Operation, Invalid> {
     let operation: Operation =
         serde_json::from_value(payload).map_err(|_| Invalid::new("a parameter of the operation has the wrong type"))?;
-    if operation.query.is_none() {
+    if !operation.has_document() {
         return Err(Invalid::new("`query` is missing"));
     }
     Ok(operation)
@@ -94,6 +94,8 @@ mod tests {
         assert!(matches!(decode(r#"{"type":"complete","id":"1"}"#), Ok(ClientMessage::Complete(id)) if id == "1"));
         let subscribe = r#"{"type":"subscribe","id":"1","payload":{"query":"{a}","variables":null,"operationName":null,"extensions":{}}}"#;
         assert!(matches!(decode(subscribe), Ok(ClientMessage::Subscribe(id, _)) if id == "1"));
+        let persisted = r#"{"type":"subscribe","id":"1","payload":{"extensions":{"persistedQuery":{}}}}"#;
+        assert!(matches!(decode(persisted), Ok(ClientMessage::Subscribe(id, _)) if id == "1"));
     }
 
     #[test]
@@ -111,6 +113,7 @@ mod tests {
             r#"{"type":"subscribe","id":"","payload":{"query":"{a}"}}"#,
             r#"{"type":"subscribe","id":"1"}"#,
             r#"{"type":"subscribe","id":"1","payload":{}}"#,
+            r#"{"type":"subscribe","id":"1","payload":{"extensions":{}}}"#,
             r#"{"type":"subscribe","id":"1","payload":["{a}",null,null,null]}"#,
             r#"{"type":"subscribe","id":"1","payload":{"query":1}}"#,
             r#"{"type":"subscribe","id":"1","payload":{"query":"{a}","variables":[]}}"#,

@@ -4,21 +4,27 @@
 use super::{RequestId, document::Rejection, negotiate::Media};
 use crate::{
     error::{Error, FaultCode, Problem, ProblemCode},
-    graphql::failures,
+    graphql::{failures, rate_limits::Charge},
 };
-use async_graphql::{ErrorExtensionValues, Pos, ServerError, Value};
+use async_graphql::{ErrorExtensionValues, Pos, ServerError, Value, value};
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
+use std::time::Duration;
 
 /// Most errors of a request error, and of a result: no amplification.
 const MAX_REQUEST_ERRORS: usize = 5;
 const MAX_FIELD_ERRORS: usize = 50;
 /// Longest message of an error, in characters.
 const MAX_MESSAGE: usize = 300;
+
+/// Where the caller stands (draft-ietf-httpapi-ratelimit-headers-11); units are cost points.
+pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// How much is allowed, and in which time it comes back.
+pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// An error as clients see it.
 #[derive(Debug, Serialize)]
@@ -40,12 +46,23 @@ struct Extensions {
     limit: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     actual: Option<u64>,
+    #[serde(rename = "retryAfterMs", skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
 }
 
 impl PublicError {
     fn new(code: FaultCode, message: &str) -> Self {
-        let extensions = Extensions { code, argument: None, reference: None, limit: None, actual: None };
+        let extensions = Extensions { code, argument: None, reference: None, limit: None, actual: None, retry_after_ms: None };
         Self { message: shortened(message), locations: Vec::new(), extensions }
+    }
+
+    /// The caller has used up what the rate limit allows, and has to wait so long.
+    pub fn rate_limited(pause: Duration) -> Self {
+        let ms = u64::try_from(pause.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
+        let message = format!("The rate limit is used up. Try again in {}.{:03} seconds, or ask for less.", ms / 1_000, ms % 1_000);
+        let mut public = Self::new(FaultCode::RateLimited, &message);
+        public.extensions.retry_after_ms = Some(ms);
+        public
     }
 
     /// The public side of an error. The cause of INTERNAL and UNAVAILABLE goes to the log.
@@ -159,8 +176,6 @@ fn publish(error: &mut ServerError, request: &RequestId) {
     } else if error.source.is_some() {
         // A foreign error that came up by `?`: its text is not meant for clients.
         PublicError::of(&Error::internal(error.message.clone()), request)
-    } else if is_beyond_limits(&error.message) {
-        PublicError::new(FaultCode::TooComplex, &error.message)
     } else {
         PublicError::new(FaultCode::ValidationFailed, &error.message)
     };
@@ -178,7 +193,6 @@ pub fn code_of(error: &ServerError) -> FaultCode {
     match error.source::<Error>() {
         Some(known) => public_code(known),
         None if error.source.is_some() => FaultCode::Internal,
-        None if is_beyond_limits(&error.message) => FaultCode::TooComplex,
         None => FaultCode::ValidationFailed,
     }
 }
@@ -195,11 +209,6 @@ pub fn public_code(error: &Error) -> FaultCode {
         Error::Fault(fault) => fault.code,
         Error::Refused(problems) => code_of_problems(problems),
     }
-}
-
-/// True for the messages of async-graphql's own limits.
-fn is_beyond_limits(message: &str) -> bool {
-    matches!(message, "Query is too complex." | "Query is nested too deep.")
 }
 
 fn fill(extensions: &mut ErrorExtensionValues, public: &Extensions) {
@@ -249,7 +258,10 @@ const fn status_of(code: FaultCode) -> StatusCode {
     match code {
         FaultCode::Unauthenticated => StatusCode::UNAUTHORIZED,
         FaultCode::Forbidden => StatusCode::FORBIDDEN,
-        FaultCode::ParseFailed | FaultCode::ValidationFailed | FaultCode::TooComplex => StatusCode::BAD_REQUEST,
+        FaultCode::ParseFailed | FaultCode::ValidationFailed | FaultCode::TooComplex | FaultCode::PersistedQueryNotFound => {
+            StatusCode::BAD_REQUEST
+        }
+        FaultCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         FaultCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         FaultCode::NotFound => StatusCode::NOT_FOUND,
         FaultCode::Timeout => StatusCode::GATEWAY_TIMEOUT,
@@ -264,6 +276,8 @@ pub struct Reply {
     pub media: Media,
     /// The request's id.
     pub request: RequestId,
+    /// What the operation was charged, once it was.
+    pub charge: Option<Charged>,
 }
 
 impl Reply {
@@ -284,8 +298,18 @@ impl Reply {
         self.errors(self.request_error_status(), &list(&[rejection.into()]))
     }
 
+    /// The caller has to wait.
+    pub fn limit(&self, pause: Duration) -> Response {
+        let mut response = self.errors(StatusCode::TOO_MANY_REQUESTS, &list(&[PublicError::rate_limited(pause)]));
+        response.headers_mut().insert(header::RETRY_AFTER, whole_seconds(pause).into());
+        response
+    }
+
     /// The result of an execution.
-    pub fn result(&self, response: async_graphql::Response) -> Response {
+    pub fn result(&self, mut response: async_graphql::Response) -> Response {
+        if let Some(charged) = &self.charge {
+            charged.extend(&mut response);
+        }
         match finish(response, &self.request) {
             Outcome::Errors(errors) => self.errors(self.request_error_status(), &errors),
             Outcome::Result(text) => self.body(StatusCode::OK, text),
@@ -300,7 +324,10 @@ impl Reply {
     }
 
     fn errors(&self, status: StatusCode, errors: &str) -> Response {
-        self.body(status, format!(r#"{{"errors":{errors}}}"#))
+        // A value of GraphQL shows itself as GraphQL, not as JSON.
+        let cost = self.charge.as_ref().and_then(|charged| serde_json::to_string(&charged.cost()).ok());
+        let extensions = cost.map(|cost| format!(r#","extensions":{{"cost":{cost}}}"#));
+        self.body(status, format!(r#"{{"errors":{errors}{}}}"#, extensions.unwrap_or_default()))
     }
 
     fn body(&self, status: StatusCode, text: String) -> Response {
@@ -309,8 +336,58 @@ impl Reply {
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (header::VARY, HeaderValue::from_static("accept")),
         ];
-        (status, headers, Body::from(text)).into_response()
+        let mut response = (status, headers, Body::from(text)).into_response();
+        if let Some(charged) = &self.charge {
+            charged.write(response.headers_mut());
+        }
+        response
     }
+}
+
+/// What an operation was charged, and as what its caller is limited.
+#[derive(Debug, Clone)]
+pub struct Charged {
+    /// The charge.
+    pub charge: Charge,
+    /// Name of the policy: `person` or `address`.
+    pub policy: &'static str,
+}
+
+impl Charged {
+    /// Adds `extensions.cost` to a result.
+    pub fn extend(&self, response: &mut async_graphql::Response) {
+        response.extensions.insert("cost".to_owned(), self.cost());
+    }
+
+    /// `extensions.cost`: what was asked for and what of it was charged (all or nothing), and where the caller stands,
+    /// which is null without a limit.
+    fn cost(&self) -> Value {
+        let allowance = self.charge.allowance.as_ref();
+        let is_refused = allowance.is_some_and(|allowance| allowance.refused.is_some());
+        let (remaining, restore) =
+            (allowance.map(|allowance| allowance.remaining), allowance.map(|allowance| allowance.restore_per_second));
+        let actual = if is_refused { 0 } else { self.charge.cost };
+        value!({ "requested": (self.charge.cost), "actual": actual, "remaining": remaining, "restoreRate": restore })
+    }
+
+    /// Adds the `RateLimit` headers, if there is a limit.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        let Some(allowance) = &self.charge.allowance else { return };
+        let window = allowance.limit.div_ceil(allowance.restore_per_second.max(1));
+        // The same moment as `Retry-After`, as the draft asks, else that of the full bucket.
+        let reset = whole_seconds(allowance.refused.unwrap_or(allowance.full_after));
+        let policy = format!("\"{}\";q={};w={window}", self.policy, allowance.limit);
+        let state = format!("\"{}\";r={};t={reset}", self.policy, allowance.remaining);
+        for (name, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, state)] {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(name, value);
+            }
+        }
+    }
+}
+
+fn whole_seconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
 /// Plain JSON outside of GraphQL.
@@ -357,7 +434,6 @@ mod tests {
     #[test]
     fn every_error_has_a_code() {
         assert_eq!(finished(ServerError::new("Unknown field", None))["extensions"]["code"], "VALIDATION_FAILED");
-        assert_eq!(finished(ServerError::new("Query is too complex.", None))["extensions"]["code"], "TOO_COMPLEX");
         let mut error = ServerError::new("x", None);
         error.source = Some(std::sync::Arc::new(Error::argument("after", "The cursor is malformed.")));
         assert_eq!(finished(error)["extensions"], serde_json::json!({"code": "VALIDATION_FAILED", "argument": "after"}));

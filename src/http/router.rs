@@ -4,7 +4,6 @@ use super::{
     Front, HttpState, RequestId,
     document::Rules,
     graphql, hosts,
-    merging::SchemaTypes,
     negotiate::Media,
     observe::Names,
     ops,
@@ -13,6 +12,7 @@ use super::{
     quotas::Places,
     respond,
     respond::{Refused, Reply},
+    types::SchemaTypes,
 };
 use crate::error::{Error, FaultCode, Result};
 use crate::trace;
@@ -57,7 +57,7 @@ const ALWAYS: [(HeaderName, &str); 4] = [
 /// INTERNAL if the schema cannot be read.
 pub fn router(state: HttpState, objects: Option<ObjectService>) -> Result<Router> {
     let types = SchemaTypes::of(&state.schema.sdl())?;
-    let rules = Rules { introspection: state.settings.introspection, types };
+    let rules = Rules::new(types, state.settings.introspection);
     let ops = OpsState { health: state.services.health.clone(), metrics: Arc::clone(&state.metrics), shutdown: state.shutdown.clone() };
     let places = Places::new(state.settings.quotas);
     let front = Arc::new(Front { state, rules, names: Names::default(), places });
@@ -134,12 +134,12 @@ fn cors(front: Arc<Front>) -> CorsLayer {
             // a presigned request to the embedded store asks for it
             HeaderName::from_static("x-amz-checksum-sha256"),
         ])
-        .expose_headers([REQUEST_ID])
+        .expose_headers([REQUEST_ID, respond::RATE_LIMIT, respond::RATE_LIMIT_POLICY, header::RETRY_AFTER])
         .max_age(Duration::from_hours(2))
 }
 
 fn refuse(id: RequestId, refused: &Refused) -> Response {
-    Reply { media: Media::Json, request: id }.refuse(refused)
+    Reply { media: Media::Json, request: id, charge: None }.refuse(refused)
 }
 
 fn panicked(_: Box<dyn Any + Send>) -> Response {

@@ -2,7 +2,7 @@
 //! must not know what a file is for.
 
 use super::{
-    document::Operation,
+    document::{Incoming, Operation},
     respond::{Refused, internal},
 };
 use crate::error::Error;
@@ -34,21 +34,21 @@ pub fn forces_preflight(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// 400 if it does not follow the specification, 413 if it is larger than `limit` bytes (and an envelope).
-pub async fn read(mut request: Request, limit: usize) -> Result<async_graphql::Request, Refused> {
+pub async fn read(mut request: Request, limit: usize) -> Result<Incoming, Refused> {
     DefaultBodyLimit::max(limit.saturating_add(ENVELOPE)).apply(&mut request);
     let malformed = |error: &MultipartError| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Refused::too_large(limit),
         _ => invalid("The multipart body is malformed."),
     };
     let mut parts = Multipart::from_request(request, &()).await.map_err(|_| invalid("The multipart boundary is missing."))?;
-    let mut operation: Option<async_graphql::Request> = None;
+    let mut operation: Option<Incoming> = None;
     let mut map: Option<BTreeMap<String, Vec<String>>> = None;
     while let Some(part) = parts.next_field().await.map_err(|error| malformed(&error))? {
         let name = part.name().unwrap_or_default().to_owned();
         match (name.as_str(), &mut operation, &mut map) {
             ("operations", None, None) => {
                 let text = part.bytes().await.map_err(|error| malformed(&error))?;
-                operation = Some(Operation::from_json(&text)?.into_request()?);
+                operation = Some(Operation::from_json(&text)?.into_incoming()?);
             }
             ("map", Some(_), None) => {
                 let text = part.bytes().await.map_err(|error| malformed(&error))?;
@@ -57,7 +57,7 @@ pub async fn read(mut request: Request, limit: usize) -> Result<async_graphql::R
             (_, Some(operation), Some(map)) => {
                 let paths = map.remove(&name).ok_or_else(|| invalid("A file is not in the map."))?;
                 let file = receive(part, limit, malformed).await?;
-                put(operation, &paths, &file)?;
+                put(&mut operation.request, &paths, &file)?;
             }
             _ => return Err(invalid("The parts must be `operations`, then `map`, then the files.")),
         }
@@ -125,7 +125,10 @@ mod tests {
             .collect();
         let text = text.concat();
         let request = http::Request::builder().method("POST").header("content-type", "multipart/form-data; boundary=x");
-        read(request.body(Body::from(text + "--x--\r\n")).unwrap(), limit).await.map_err(|refused| refused.status)
+        read(request.body(Body::from(text + "--x--\r\n")).unwrap(), limit)
+            .await
+            .map(|incoming| incoming.request)
+            .map_err(|refused| refused.status)
     }
 
     const OPERATIONS: (&str, &str) = ("operations", r#"{"query":"mutation($f:Upload!){a(f:$f)}","variables":{"f":null}}"#);

@@ -6,7 +6,7 @@ use super::{
     Front, RequestId, auth,
     closing::Close,
     dialect::{ClientMessage, Dialect},
-    document::Operation,
+    document::{Operation, Rejection},
     execution::{self, Step},
     frames::{MAX_QUEUED, Outbox, Received},
     handshake::CLOSE_TIMEOUT,
@@ -253,7 +253,8 @@ impl Session {
         }
         if self.operations.len() >= MAX_OPERATIONS {
             let message = format!("A connection may run {MAX_OPERATIONS} operations at once. Complete one first.");
-            self.refuse(&id, &Error::fault(FaultCode::TooComplex, message));
+            let rejection = Rejection::too_complex(message, MAX_OPERATIONS as u64, self.operations.len() as u64 + 1);
+            self.outbox.push_text(self.dialect.error(&id, &respond::list(&[rejection.into()])));
             return Ok(());
         }
         self.start(id, operation, actor);

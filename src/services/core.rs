@@ -2,7 +2,9 @@
 //! commits rows, jobs and events as one and rings the bells afterwards.
 
 use crate::adapters::ai::Drafter;
+use crate::adapters::cache::Cache;
 use crate::adapters::events::{Bell, EventBus, Topic};
+use crate::adapters::rate_limit::{Quota, RateLimiter};
 use crate::adapters::storage::ObjectStore;
 use crate::domain::events::BatchEvent;
 use crate::domain::ids::{BatchId, WorkspaceId};
@@ -25,6 +27,24 @@ pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 /// A source of new ids, injected so that tests can choose them.
 pub type IdSource = Arc<dyn Fn() -> Uuid + Send + Sync>;
 
+/// A quota and what keeps it.
+#[derive(Debug, Clone)]
+pub struct Limit {
+    /// How much is allowed.
+    pub quota: Quota,
+    /// What counts.
+    pub limiter: Arc<dyn RateLimiter>,
+}
+
+/// Limits by who calls.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// For each person.
+    pub person: Limit,
+    /// For each address of callers without a token.
+    pub address: Limit,
+}
+
 /// What every service stands on.
 #[derive(Clone)]
 pub struct Core {
@@ -34,6 +54,10 @@ pub struct Core {
     pub bus: Arc<dyn EventBus>,
     /// Object storage.
     pub store: Arc<dyn ObjectStore>,
+    /// What is shared and can be had again.
+    pub cache: Arc<dyn Cache>,
+    /// Rate limits, if there are any.
+    pub limits: Option<Limits>,
     /// What writes sections, the default one first.
     pub drafters: Vec<Arc<dyn Drafter>>,
     /// The clock.

@@ -11,8 +11,10 @@ pub mod imports;
 pub mod migrate_data;
 pub mod narratives;
 pub mod people;
+pub mod persisted;
 pub mod progress;
 pub mod projects;
+pub mod rate_limits;
 pub mod sections;
 pub mod templates;
 pub mod upkeep;
@@ -48,6 +50,10 @@ pub struct Services {
     pub narratives: narratives::Narratives,
     /// Live progress.
     pub progress: progress::Progress,
+    /// Rate limits.
+    pub rate_limits: rate_limits::RateLimits,
+    /// Documents that clients send by their hash.
+    pub persisted: persisted::PersistedDocuments,
     /// Whether the service can work.
     pub health: health::Health,
     /// What has to be done from time to time.
@@ -71,6 +77,8 @@ impl Services {
             exports: exports.clone(),
             narratives: narratives::Narratives::new(core.clone()),
             progress: progress::Progress::new(core.clone()),
+            rate_limits: rate_limits::RateLimits::new(core.clone()),
+            persisted: persisted::PersistedDocuments::new(core.clone()),
             health: health::Health::new(core),
             upkeep: upkeep::Upkeep::new(core.clone(), batches.clone(), exports, uploads.clone()),
             batches,

@@ -4,6 +4,7 @@
 use super::*;
 use crate::adapters::ai::offline::Offline;
 use crate::adapters::ai::{DraftFailure, DraftRequest, DraftStream, Drafter, ModelInfo};
+use crate::adapters::cache::local::LocalCache;
 use crate::adapters::events::local::LocalBus;
 use crate::adapters::events::{Bell, Listener};
 use crate::adapters::storage::{ObjectEntry, ObjectInfo, ObjectStore, PresignedPut};
@@ -120,6 +121,8 @@ async fn world(drafter: Arc<dyn Drafter>, projects: usize) -> World {
         db,
         bus: Arc::new(LocalBus::default()),
         store: Arc::new(NoStore),
+        cache: Arc::new(LocalCache::new(1 << 20)),
+        limits: None,
         drafters: vec![drafter],
         clock,
         ids,

@@ -52,6 +52,14 @@ impl Stream {
         }
     }
 
+    /// The data of the result of a query or a mutation, which tells its cost too.
+    async fn result(&mut self) -> Value {
+        let (event, result) = self.event().await.expect("an event");
+        assert_eq!((event.as_str(), result.get("errors")), ("next", None), "{result}");
+        assert!(result["extensions"]["cost"]["requested"].is_u64(), "{result}");
+        result["data"].clone()
+    }
+
     /// The data of the next event of a subscription.
     async fn progress(&mut self) -> Value {
         let (event, data) = self.event().await.expect("an event");
@@ -73,12 +81,12 @@ on_both! {
         assert_eq!((query.status, header("content-type").as_str()), (200, "text/event-stream; charset=utf-8"));
         assert_eq!((header("cache-control").as_str(), header("x-accel-buffering").as_str()), ("no-store, no-transform", "no"));
         assert_eq!((header("content-encoding").as_str(), header("content-length").as_str()), ("", ""), "nothing may wait for more");
-        assert_eq!(query.event().await, Some(("next".into(), json!({ "data": { "batch": { "name": "Acme" } } }))));
+        assert_eq!(query.result().await, json!({ "batch": { "name": "Acme" } }));
         assert_eq!(query.event().await, Some(complete()));
         assert_eq!(query.event().await, None, "and the response ends");
         let rename = "mutation($id: ID!) { renameBatch(id: $id, name: \"Acme again\") { userErrors { code } } }";
         let mut mutation = Stream::open(&adviser, rename, json!({ "id": batch })).await;
-        assert_eq!(mutation.event().await, Some(("next".into(), json!({ "data": { "renameBatch": { "userErrors": [] } } }))));
+        assert_eq!(mutation.result().await, json!({ "renameBatch": { "userErrors": [] } }));
         assert_eq!(mutation.event().await, Some(complete()));
 
         let mut stream = Stream::open(&adviser, WATCH, json!({ "id": batch })).await;
@@ -168,7 +176,7 @@ async fn an_operation_that_is_refused_is_told_in_an_event_and_a_request_that_is_
     }
     let get = reqwest::Client::new().get(format!("{}/graphql?query=%7B__typename%7D", app.url()));
     let mut public = Stream::of(&app.anonymous(), get).await;
-    assert_eq!(public.event().await, Some(("next".into(), json!({ "data": { "__typename": "Query" } }))));
+    assert_eq!(public.result().await, json!({ "__typename": "Query" }));
     assert_eq!(public.event().await, Some(complete()));
     app.stop().await;
 }

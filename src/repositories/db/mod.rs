@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{FromRow, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{ConnectOptions, FromRow, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
@@ -126,7 +126,8 @@ impl Db {
             .foreign_keys(true)
             .statement_cache_capacity(256)
             .pragma("cache_size", "-16000")
-            .pragma("temp_store", "memory");
+            .pragma("temp_store", "memory")
+            .disable_statement_logging();
         let lasting = || SqlitePoolOptions::new().idle_timeout(None).max_lifetime(None);
         let write = lasting().max_connections(1).acquire_timeout(Duration::from_secs(30)).connect_with(options.clone()).await?;
         SQLITE_MIGRATIONS.run(&write).await.map_err(Error::internal)?;

@@ -7,6 +7,7 @@ pub mod exactness;
 pub mod followers;
 pub mod keys;
 pub mod moto;
+pub mod pair;
 pub mod process;
 pub mod raw;
 pub mod runs;

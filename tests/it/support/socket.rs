@@ -120,3 +120,11 @@ impl Events<'_> {
         }
     }
 }
+
+/// A message without what every result tells of its cost.
+pub fn without_cost(mut message: Value) -> Value {
+    let payload = message["payload"].as_object_mut().unwrap_or_else(|| panic!("no payload"));
+    let extensions = payload.remove("extensions").unwrap_or_default();
+    assert!(extensions["cost"]["requested"].is_u64(), "no cost: {extensions}");
+    message
+}

@@ -1,0 +1,100 @@
+//! What every operation passes before it runs, in any transport: its document is found and checked, and its caller pays
+//! for it. It must not know transports.
+
+use super::{
+    Front,
+    document::{self, Incoming, Prepared, Rejection},
+    respond::{Charged, PublicError},
+};
+use crate::{
+    error::FaultCode,
+    graphql::rate_limits::Charge,
+    services::{
+        persisted::DocumentHash,
+        rate_limits::{Allowance, Caller},
+    },
+};
+use async_graphql::Request;
+use std::time::Duration;
+
+/// Why an operation may not run now.
+#[derive(Debug)]
+pub enum Unpaid {
+    /// It costs more than the caller can ever have.
+    TooComplex(Rejection),
+    /// The caller has to wait so long.
+    Limited(Charged, Duration),
+}
+
+impl Unpaid {
+    /// The public code.
+    pub const fn code(&self) -> FaultCode {
+        match self {
+            Self::TooComplex(rejection) => rejection.code,
+            Self::Limited(..) => FaultCode::RateLimited,
+        }
+    }
+}
+
+impl From<Unpaid> for PublicError {
+    fn from(unpaid: Unpaid) -> Self {
+        match unpaid {
+            Unpaid::TooComplex(rejection) => rejection.into(),
+            Unpaid::Limited(_, pause) => Self::rate_limited(pause),
+        }
+    }
+}
+
+/// Finds and checks a document. The hash that comes back is the one to keep it under, once it is paid for.
+///
+/// # Errors
+/// `PERSISTED_QUERY_NOT_FOUND` for an unknown hash: the client sends the document with its hash next. As
+/// [`document::prepare`] says.
+pub async fn check(front: &Front, incoming: Incoming) -> Result<(Prepared, Option<DocumentHash>), Rejection> {
+    let (request, hash) = find(front, incoming).await?;
+    Ok((document::prepare(request, &front.rules).await?, hash))
+}
+
+/// Finds the document if only its hash was sent, and compares the two if both were.
+async fn find(front: &Front, incoming: Incoming) -> Result<(Request, Option<DocumentHash>), Rejection> {
+    let Incoming { mut request, hash } = incoming;
+    let Some(hash) = hash else { return Ok((request, None)) };
+    if !request.query.is_empty() {
+        if DocumentHash::of(&request.query) != hash {
+            return Err(Rejection::invalid("`persistedQuery.sha256Hash` is not the SHA-256 of the document.", Vec::new()));
+        }
+        return Ok((request, Some(hash)));
+    }
+    let found = front.state.services.persisted.find(hash).await;
+    // Clients of the protocol know this message, some by its words.
+    let missing = || Rejection { code: FaultCode::PersistedQueryNotFound, ..Rejection::invalid("PersistedQueryNotFound", Vec::new()) };
+    request.query = found.ok_or_else(missing)?;
+    Ok((request, None))
+}
+
+/// Takes what an operation costs from its caller. Then, because it has passed every check but those of the schema, its
+/// document is kept under the hash that came with it.
+///
+/// # Errors
+/// If the caller cannot pay; nothing was taken.
+pub async fn pay(front: &Front, caller: Caller, prepared: &Prepared, hash: Option<DocumentHash>) -> Result<Charged, Unpaid> {
+    let services = &front.state.services;
+    let cost = prepared.cost;
+    if let Some(most) = services.rate_limits.most_points(&caller)
+        && cost > u64::from(most)
+    {
+        let message = "The operation costs more than the rate limit ever allows. Ask for smaller pages or fewer fields.";
+        return Err(Unpaid::TooComplex(Rejection::too_complex(message, most.into(), cost)));
+    }
+    let allowance = services.rate_limits.take(&caller, cost).await;
+    let refused = allowance.as_ref().and_then(|allowance: &Allowance| allowance.refused);
+    let charge = Charge { cost, allowance, at: services.progress.now() };
+    let charged = Charged { charge, policy: caller.kind() };
+    if let Some(pause) = refused {
+        return Err(Unpaid::Limited(charged, pause));
+    }
+    if let Some(hash) = hash {
+        services.persisted.keep(hash, &prepared.request.query).await;
+    }
+    Ok(charged)
+}
