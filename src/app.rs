@@ -1,17 +1,21 @@
 //! The composition root: from settings to a running process, and back to nothing in order. The only place that names
 //! concrete adapters, the real clock and the real source of ids. It must not hold business rules.
 
+mod migrate_data;
+mod storage;
+
+pub use migrate_data::{Migrated, migrate_data};
+
 use crate::adapters::ai::Drafter;
 use crate::adapters::ai::offline::Offline;
 use crate::adapters::events::EventBus;
 use crate::adapters::events::local::LocalBus;
 use crate::adapters::events::redis::RedisBus;
 use crate::adapters::redis::Redis;
-use crate::adapters::storage::{EmbeddedObjects, ObjectStore, S3Store};
 use crate::config::Config;
-use crate::error::{Error, ProblemCode, Result};
+use crate::error::{Error, FaultCode, ProblemCode, Result};
 use crate::graphql::ApiSettings;
-use crate::http::{HttpSettings, HttpState, LocalToken, MetricsText, ObjectService, OpsState};
+use crate::http::{HttpSettings, HttpState, LocalToken, MetricsText, OpsState, Quotas, Timing};
 use crate::identity::{Identity, LocalIssuer, RemoteKeys, Trust};
 use crate::repositories::db::Db;
 use crate::repositories::jobs;
@@ -39,8 +43,6 @@ use uuid::Uuid;
 const LOCK_FILE: &str = "lock";
 /// The embedded database in the data folder.
 const DATABASE_FILE: &str = "claimwright.db";
-/// Longest time that a query or a mutation may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time that probes in flight have at the very end.
 const OPS_GRACE: Duration = Duration::from_secs(1);
 /// Longest time for the connections to the database to end.
@@ -72,6 +74,30 @@ impl Roles {
     }
 }
 
+/// Longest time for the head of a request to arrive, and for an idle connection to stay open.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest time for a body to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest time that a query or a mutation may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long requests may take. A test that waits for the end of one chooses less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For the head of a request to arrive, and for an idle connection to stay open.
+    pub head: Duration,
+    /// For the body of a request to arrive.
+    pub body: Duration,
+    /// For a query or a mutation to be answered.
+    pub request: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { head: HEADER_TIMEOUT, body: BODY_TIMEOUT, request: REQUEST_TIMEOUT }
+    }
+}
+
 /// What a test may choose and a process takes as it is.
 #[derive(Clone)]
 pub struct Surroundings {
@@ -81,6 +107,8 @@ pub struct Surroundings {
     pub ids: IdSource,
     /// What writes sections, the default one first.
     pub drafters: Vec<Arc<dyn Drafter>>,
+    /// How long requests may take.
+    pub patience: Patience,
 }
 
 impl Surroundings {
@@ -88,7 +116,12 @@ impl Surroundings {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place where the ambient source of ids is injected")]
     pub fn real(config: &Config) -> Self {
-        Self { clock: Arc::new(now), ids: Arc::new(Uuid::now_v7), drafters: vec![Arc::new(Offline::new(config.offline_delay))] }
+        Self {
+            clock: Arc::new(now),
+            ids: Arc::new(Uuid::now_v7),
+            drafters: vec![Arc::new(Offline::new(config.offline_delay))],
+            patience: Patience::default(),
+        }
     }
 }
 
@@ -154,7 +187,7 @@ impl App {
                 tracing::warn!(jobs = returned, "jobs that were in flight at the last end are done again");
             }
         }
-        let (store, objects) = open_store(config, &public_url).await?;
+        let (store, objects) = storage::open_store(config, &public_url, roles).await?;
         let (identity, issuer) = open_identity(config, &surroundings.clock).await?;
         let redis = open_redis(config).await?;
         let shared_bus = redis.clone().map(|redis| Arc::new(RedisBus::new(redis, Arc::clone(&surroundings.clock))));
@@ -189,12 +222,13 @@ impl App {
                 schema: crate::graphql::schema(services.clone(), ApiSettings { introspection: config.introspection }),
                 identity: Arc::clone(&identity),
                 services: services.clone(),
-                settings: Arc::new(http_settings(config, public_url, issuer.as_ref(), &core.clock)),
+                settings: Arc::new(http_settings(config, surroundings.patience, public_url, issuer.as_ref(), &core.clock)),
                 metrics,
                 shutdown: core.shutdown.clone(),
             };
             let router = crate::http::router(state, objects)?;
-            let serving = crate::http::serve(listener, router, core.shutdown.clone(), config.shutdown_grace);
+            let timing = Timing { head: surroundings.patience.head, grace: config.shutdown_grace };
+            let serving = crate::http::serve(listener, router, core.shutdown.clone(), timing);
             parts.push(spawn_part(&core.shutdown, serving));
             if config.cognito.is_some() {
                 parts.push(spawn_part(&core.shutdown, keep_keys_fresh(identity, core.clone())));
@@ -352,7 +386,8 @@ impl Check for RedisAnswers {
 fn serve_ops(listener: TcpListener, state: OpsState) -> Result<OpsPart> {
     let address = listener.local_addr().map_err(Error::internal)?;
     let end = CancellationToken::new();
-    let serving = tokio::spawn(crate::http::serve(listener, crate::http::ops_router(state), end.clone(), OPS_GRACE));
+    let timing = Timing { head: Patience::default().head, grace: OPS_GRACE };
+    let serving = tokio::spawn(crate::http::serve(listener, crate::http::ops_router(state), end.clone(), timing));
     Ok(OpsPart { address, serving, end: end.drop_guard() })
 }
 
@@ -388,14 +423,6 @@ async fn open_redis(config: &Config) -> Result<Option<Redis>> {
     }
 }
 
-async fn open_store(config: &Config, public_url: &str) -> Result<(Arc<dyn ObjectStore>, Option<ObjectService>)> {
-    if let Some(s3) = &config.s3 {
-        return Ok((Arc::new(S3Store::connect(&s3.bucket, s3.endpoint.as_deref()).await?), None));
-    }
-    let objects = EmbeddedObjects::open(&config.data_dir, public_url).await?;
-    Ok((Arc::new(objects.store()), Some(objects.service())))
-}
-
 /// Who says who somebody is: the user pool, or the local issuer.
 async fn open_identity(config: &Config, clock: &Clock) -> Result<(Arc<Identity>, Option<Arc<LocalIssuer>>)> {
     if let Some(cognito) = &config.cognito {
@@ -421,7 +448,13 @@ async fn open_issuer(config: &Config) -> Result<Arc<LocalIssuer>> {
     opened.map_err(Error::internal).flatten().map(Arc::new)
 }
 
-fn http_settings(config: &Config, public_url: String, issuer: Option<&Arc<LocalIssuer>>, clock: &Clock) -> HttpSettings {
+fn http_settings(
+    config: &Config,
+    patience: Patience,
+    public_url: String,
+    issuer: Option<&Arc<LocalIssuer>>,
+    clock: &Clock,
+) -> HttpSettings {
     let fresh = issuer.map(|issuer| -> LocalToken {
         let (issuer, clock) = (Arc::clone(issuer), Arc::clone(clock));
         Arc::new(move || {
@@ -440,7 +473,13 @@ fn http_settings(config: &Config, public_url: String, issuer: Option<&Arc<LocalI
         introspection: config.introspection,
         playground: config.playground,
         max_inline_upload_bytes: MAX_INLINE_BYTES,
-        request_timeout: REQUEST_TIMEOUT,
+        request_timeout: patience.request,
+        body_timeout: patience.body,
+        quotas: Quotas {
+            sockets: config.max_sockets,
+            sockets_of_person: config.max_sockets_per_person,
+            streams_of_person: config.max_streams_per_person,
+        },
         playground_token: fresh.filter(|_| !is_public),
     }
 }
@@ -463,7 +502,7 @@ fn lock_folder(folder: &Path) -> Result<File> {
                  for several processes set DATABASE_URL and S3_BUCKET.",
                 folder.display()
             );
-            Err(Error::fault(crate::error::FaultCode::Unavailable, message))
+            Err(Error::fault(FaultCode::Unavailable, message))
         }
         Err(TryLockError::Error(cause)) => Err(unusable(folder, cause)),
     }

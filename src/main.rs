@@ -43,6 +43,8 @@ enum Command {
     Worker,
     /// Bring the tables of the database up to date
     Migrate,
+    /// Move what is embedded in `DATA_DIR` to `DATABASE_URL`, to `S3_BUCKET`, or to both; no server may be running
+    MigrateData,
     /// Print the GraphQL schema
     Schema,
     /// Print a bearer token of the local issuer, with or without a server running; not with Cognito
@@ -122,6 +124,7 @@ async fn obey() -> ExitCode {
         Command::Api => run(&config, Roles::Api, None).await,
         Command::Worker => run(&config, Roles::Workers, None).await,
         Command::Migrate => app::migrate(&config).await.map(|()| ExitCode::SUCCESS),
+        Command::MigrateData => migrate_data(&config).await,
         Command::Schema => Ok(ExitCode::SUCCESS),
         Command::Token(options) => token(&config, &options),
         Command::Import(options) => import(&config, &options).await,
@@ -210,6 +213,32 @@ async fn welcome(app: &App, config: &Config, file: &Path) {
         out.say(&format!("  {program} {arguments}"));
     }
     out.say("Ctrl-C ends the server; nothing is lost.");
+}
+
+/// Prints what has moved, by the counts of both sides.
+async fn migrate_data(config: &Config) -> Result<ExitCode> {
+    let moved = app::migrate_data(config, &|line| complain(line)).await?;
+    let mut lines = vec![format!("{:<20} {:>12}", "table", "rows")];
+    let tables = moved.tables.as_deref().unwrap_or_default();
+    lines.extend(tables.iter().map(|table| format!("{:<20} {:>12}", table.name, table.rows)));
+    if tables.is_empty() {
+        lines.clear();
+    }
+    if let Some(files) = moved.files {
+        lines.push(format!("{:<20} {:>12}   {} bytes, {} of them were there already", "files", files.files, files.bytes, files.known));
+    }
+    let (folder, mut set) = (config.data_dir.display(), Vec::new());
+    set.extend(moved.tables.as_ref().map(|_| "DATABASE_URL"));
+    set.extend(moved.files.map(|_| "S3_BUCKET"));
+    let rest = if config.is_embedded() {
+        format!("{folder} holds the rest of the data and the key of the local token issuer")
+    } else if config.cognito.is_none() {
+        format!("{folder} is not changed: keep it as a backup, and for the key of the local token issuer (issuer-key.pem)")
+    } else {
+        format!("{folder} is not changed: keep it as a backup")
+    };
+    lines.push(format!("Everything has arrived. Start with {} set as now; {rest}.", set.join(" and ")));
+    Ok(print(&lines.join("\n")))
 }
 
 fn token(config: &Config, options: &TokenOptions) -> Result<ExitCode> {

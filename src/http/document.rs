@@ -1,7 +1,7 @@
 //! From a client's operation to one that may be executed: parse, guard, choose the operation, fill in variables. It is
 //! shared by HTTP and WebSocket and must know neither. What async-graphql checks itself is left to it.
 
-use super::{guard, merging, merging::SchemaTypes, roots};
+use super::{guard, merging, merging::SchemaTypes, roots, typename};
 use crate::error::{Error, FaultCode, Result};
 use async_graphql::{
     Pos, Request, Value, Variables,
@@ -39,6 +39,8 @@ impl Operation {
     /// # Errors
     /// `PARSE_FAILED` if this is not a GraphQL request in JSON.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
+        // RFC 8259 lets parsers ignore a byte order mark.
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
         let operation = if is_object { serde_json::from_slice(bytes).ok() } else { None };
         operation.ok_or_else(|| Error::fault(FaultCode::ParseFailed, "The body must be one GraphQL request in JSON: {\"query\": \"…\"}."))
@@ -148,6 +150,7 @@ pub fn prepare(mut request: Request, rules: &Rules) -> Result<Prepared, Rejectio
     if kind == OperationType::Subscription {
         roots::lift(&mut document, request.operation_name.as_deref(), rules.types.subscription());
     }
+    typename::mend(&mut document)?;
     request.set_parsed_query(document);
     Ok(Prepared { request, kind, name, public })
 }

@@ -66,12 +66,30 @@ pub struct Observation {
     resolving: Option<Instant>,
     resolvers: Option<Duration>,
     subscription: Option<Open>,
+    is_handed_over: bool,
 }
 
 impl Observation {
-    /// An operation has arrived by a transport: `http` or `websocket`.
+    /// An operation has arrived by a transport: `http`, `websocket` or `event_stream`.
     pub fn begin(transport: &'static str) -> Self {
-        Self { transport, begun: Instant::now(), operation: None, outcome: None, resolving: None, resolvers: None, subscription: None }
+        Self {
+            transport,
+            begun: Instant::now(),
+            operation: None,
+            outcome: None,
+            resolving: None,
+            resolvers: None,
+            subscription: None,
+            is_handed_over: false,
+        }
+    }
+
+    /// It goes on under another transport, and is counted there alone.
+    pub fn hand_over(&mut self, transport: &'static str) -> Self {
+        self.is_handed_over = true;
+        let mut next = Self::begin(transport);
+        next.begun = self.begun;
+        next
     }
 
     /// It will be executed, for a caller with a token or without.
@@ -110,6 +128,9 @@ fn has_user_errors(data: &Value) -> bool {
 
 impl Drop for Observation {
     fn drop(&mut self) {
+        if self.is_handed_over {
+            return;
+        }
         let operation = self.operation.take().unwrap_or_else(|| "unknown".to_owned());
         let unsaid = if self.subscription.is_some() { "ok" } else { "abandoned" };
         let outcome = self.outcome.take().unwrap_or_else(|| unsaid.to_owned());

@@ -2,7 +2,10 @@
 //! and headers. What only the log may know is logged here, once, with the request id. It must not execute anything.
 
 use super::{RequestId, document::Rejection, negotiate::Media};
-use crate::error::{Error, FaultCode, Problem, ProblemCode};
+use crate::{
+    error::{Error, FaultCode, Problem, ProblemCode},
+    graphql::failures,
+};
 use async_graphql::{ErrorExtensionValues, Pos, ServerError, Value};
 use axum::{
     body::Body,
@@ -138,17 +141,15 @@ fn is_request_error(response: &async_graphql::Response) -> bool {
     matches!(response.data, Value::Null) && !response.errors.is_empty() && response.errors.iter().all(|error| error.path.is_empty())
 }
 
-/// True if the first answer of a subscription says that it will not start: no data and an error that was made on
-/// purpose. An event whose root was nulled looks the same but for that.
+/// True if the first answer of a subscription says that it will not start: no data, and an error that came up before a
+/// field of an event was executed. An event whose root was nulled looks the same but for that.
 pub fn is_refusal(response: &async_graphql::Response) -> bool {
-    let is_meant = |error: &ServerError| {
-        error.source::<Error>().is_some() || error.extensions.as_ref().is_some_and(|extensions| extensions.get("code").is_some())
-    };
-    is_request_error(response) || (matches!(response.data, Value::Null) && response.errors.iter().any(is_meant))
+    matches!(response.data, Value::Null) && response.errors.iter().any(|error| !failures::is_of_a_field(error))
 }
 
 /// Completes an error of async-graphql, which has a code only if a resolver gave it one.
 fn publish(error: &mut ServerError, request: &RequestId) {
+    failures::settle(error);
     if error.extensions.as_ref().is_some_and(|extensions| extensions.get("code").is_some()) {
         error.message = shortened(&error.message);
         return;
@@ -373,9 +374,8 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_told_from_events_whose_root_was_nulled() {
+    fn a_refusal_keeps_its_code() {
         let mut error = ServerError::new("x", None).with_path(vec![PathSegment::Field("a".into())]);
-        assert!(!is_refusal(&async_graphql::Response::from_errors(vec![error.clone()])));
         error.source = Some(std::sync::Arc::new(Error::fault(FaultCode::NotFound, "There is no such batch.")));
         let response = async_graphql::Response::from_errors(vec![error]);
         assert!(is_refusal(&response));

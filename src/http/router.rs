@@ -9,7 +9,9 @@ use super::{
     observe::Names,
     ops,
     ops::OpsState,
-    playground, respond,
+    playground,
+    quotas::Places,
+    respond,
     respond::{Refused, Reply},
 };
 use crate::error::{Error, FaultCode, Result};
@@ -26,7 +28,10 @@ use std::{any::Any, convert::Infallible, sync::Arc, time::Duration};
 use tower::util::BoxCloneSyncService;
 use tower_http::{
     catch_panic::CatchPanicLayer,
-    compression::{CompressionLayer, predicate::SizeAbove},
+    compression::{
+        CompressionLayer,
+        predicate::{NotForContentType, Predicate, SizeAbove},
+    },
     cors::{AllowOrigin, CorsLayer},
 };
 use tracing::Instrument;
@@ -38,6 +43,14 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Bodies below this size, in bytes, are not worth compressing.
 const COMPRESS_ABOVE: u64 = 1 << 10;
 
+/// What every answer says unless its handler says something else: it is what it says it is, and no page.
+const ALWAYS: [(HeaderName, &str); 4] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+];
+
 /// All routes. `objects` serves `/claimwright/{*key}` when the object store is embedded.
 ///
 /// # Errors
@@ -46,7 +59,8 @@ pub fn router(state: HttpState, objects: Option<ObjectService>) -> Result<Router
     let types = SchemaTypes::of(&state.schema.sdl())?;
     let rules = Rules { introspection: state.settings.introspection, types };
     let ops = OpsState { health: state.services.health.clone(), metrics: Arc::clone(&state.metrics), shutdown: state.shutdown.clone() };
-    let front = Arc::new(Front { state, rules, names: Names::default() });
+    let places = Places::new(state.settings.quotas);
+    let front = Arc::new(Front { state, rules, names: Names::default(), places });
     let routes = Router::new()
         .route("/graphql", any(graphql::handle))
         .route("/", get(playground::index))
@@ -54,7 +68,7 @@ pub fn router(state: HttpState, objects: Option<ObjectService>) -> Result<Router
         .route("/.well-known/jwks.json", get(jwks))
         .fallback(playground::file_or_not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE)));
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE).and(NotForContentType::SSE)));
     // Objects are documents, which are compressed already, and their answers are signed for as they are.
     let routes = match objects {
         Some(objects) => routes.route_service("/claimwright/{*key}", objects),
@@ -96,7 +110,12 @@ async fn enter(State(front): State<Arc<Front>>, mut request: Request, next: Next
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         headers.insert(REQUEST_ID, value);
     }
-    headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+    for (name, value) in ALWAYS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    if front.state.settings.public_url.starts_with("https://") {
+        headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(HeaderValue::from_static("max-age=31536000"));
+    }
     response
 }
 
@@ -108,7 +127,13 @@ fn cors(front: Arc<Front>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(is_allowed))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::HEAD])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("graphql-require-preflight")])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("graphql-require-preflight"),
+            // a presigned request to the embedded store asks for it
+            HeaderName::from_static("x-amz-checksum-sha256"),
+        ])
         .expose_headers([REQUEST_ID])
         .max_age(Duration::from_hours(2))
 }

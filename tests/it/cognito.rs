@@ -4,8 +4,8 @@
 use crate::on_each;
 use crate::support::calls::text;
 use crate::support::keys::{Key, KeyServer};
+use crate::support::moto::Moto;
 use crate::support::process::{run, settings};
-use crate::support::servers::OwnMoto;
 use crate::support::{Client, Mode, PATIENCE, TestApp};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -43,7 +43,7 @@ async fn assert_refused(app: &TestApp, token: &str, word: &str) {
 
 /// A pool at moto's with a client and a person, who belongs to a workspace.
 struct Pool<'m> {
-    moto: &'m OwnMoto,
+    moto: &'m Moto,
     id: String,
     client: String,
 }
@@ -55,7 +55,7 @@ struct Tokens {
 }
 
 impl<'m> Pool<'m> {
-    async fn create(moto: &'m OwnMoto, workspace: Uuid) -> Self {
+    async fn create(moto: &'m Moto, workspace: Uuid) -> Self {
         let schema = json!([{ "Name": "workspace_id", "AttributeDataType": "String", "Mutable": true }]);
         let pool = moto.cognito("CreateUserPool", json!({ "PoolName": "practices", "Schema": schema })).await;
         let id = text(&pool["UserPool"]["Id"]);
@@ -69,7 +69,7 @@ impl<'m> Pool<'m> {
         Self { moto, id, client }
     }
 
-    async fn create_client(moto: &OwnMoto, pool: &str) -> String {
+    async fn create_client(moto: &Moto, pool: &str) -> String {
         let input = json!({ "UserPoolId": pool, "ClientName": "web", "ReadAttributes": ["email", "name", "custom:workspace_id"],
             "ExplicitAuthFlows": ["ALLOW_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"] });
         text(&moto.cognito("CreateUserPoolClient", input).await["UserPoolClient"]["ClientId"])
@@ -100,7 +100,7 @@ fn borrowed<'s>(settings: &'s [(&'s str, String)]) -> Vec<(&'s str, &'s str)> {
 
 on_each! {
     async fn tokens_of_an_independent_cognito_are_accepted_and_say_who_somebody_is(mode: Mode) {
-        let Some(moto) = OwnMoto::start().await else { return };
+        let Some(moto) = Moto::start().await else { return };
         let workspace = Uuid::new_v4();
         let pool = Pool::create(&moto, workspace).await;
         let app = TestApp::start_on(mode, &borrowed(&pool.settings()), |_| {}).await;
@@ -147,7 +147,7 @@ on_each! {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_token_of_cognito_is_told_apart() {
-    let Some(moto) = OwnMoto::start().await else { return };
+    let Some(moto) = Moto::start().await else { return };
     let pool = Pool::create(&moto, Uuid::new_v4()).await;
     let other_client = Pool::create_client(&moto, &pool.id).await;
     let other_pool = Pool::create(&moto, Uuid::new_v4()).await;

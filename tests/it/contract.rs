@@ -57,6 +57,7 @@ async fn codes_that_clients_branch_on_change_only_on_purpose() {
     TOO_LONG
     TOO_MANY
     UNSUPPORTED_FILE
+    UPLOAD_MISSING
     WRONG_STATE
     ");
     insta::assert_snapshot!(values(&schema, "JobFailureCode"), @r"

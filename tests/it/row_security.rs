@@ -29,6 +29,8 @@ async fn fill(client: &Client) {
     let projects = client.project_ids(&batch).await;
     done(&client.by_id("approveProject", "project { id }", &projects[0]).await);
     client.export_of(json!({ "batchId": batch, "format": "CSV" })).await;
+    let input = json!({ "fileName": "a.csv", "contentType": "text/csv", "bytes": 1 });
+    done(&client.input("createUpload", "target { uploadId }", input).await);
 }
 
 /// The workspace of a person.

@@ -4,9 +4,10 @@
 
 use crate::support::calls::{done, text};
 use crate::support::followers::Follower;
+use crate::support::moto::Moto;
 use crate::support::process::{Server, settings};
 use crate::support::runs::{dense_sequences, is_end_of};
-use crate::support::servers::{OwnMoto, OwnPostgres, OwnRedis, free_port};
+use crate::support::servers::{OwnPostgres, OwnRedis, free_port};
 use crate::support::{Client, PATIENCE};
 use futures::future::{join, join_all};
 use serde_json::{Value, json};
@@ -35,7 +36,7 @@ struct Fleet {
     workers: Vec<Server>,
     postgres: OwnPostgres,
     redis: OwnRedis,
-    _moto: OwnMoto,
+    _moto: Moto,
     settings: Vec<(String, String)>,
     ports: Vec<u16>,
     data: PathBuf,
@@ -45,7 +46,7 @@ struct Fleet {
 impl Fleet {
     /// Starts two of each on empty servers; none if the programs for these are not there.
     async fn start(delay: &str) -> Option<Self> {
-        let ((postgres, redis), moto) = join(join(OwnPostgres::start(), OwnRedis::start()), OwnMoto::start()).await;
+        let ((postgres, redis), moto) = join(join(OwnPostgres::start(), OwnRedis::start()), Moto::start()).await;
         let (postgres, redis, moto) = (postgres?, redis?, moto?);
         moto.create_bucket(BUCKET).await;
         let folder = tempfile::tempdir().expect("a folder");
@@ -204,7 +205,7 @@ async fn progress_made_anywhere_is_seen_everywhere() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_outlives_a_worker_redis_and_postgresql() {
-    let Some(mut fleet) = Fleet::start("300").await else { return };
+    let Some(mut fleet) = Fleet::start("400").await else { return };
     let adviser = fleet.adviser(0);
     let (batch, _) = adviser.batch_of("Drafted under fire", DRAFTED).await;
     let mut followers = fleet.followers(&batch).await;

@@ -6,7 +6,9 @@ pub mod drafter;
 pub mod exactness;
 pub mod followers;
 pub mod keys;
+pub mod moto;
 pub mod process;
+pub mod raw;
 pub mod runs;
 pub mod servers;
 pub mod socket;
@@ -111,7 +113,8 @@ impl TestApp {
 
     /// Starts everything, with the surroundings that the test chooses.
     pub async fn start_with(mode: Mode, choose: impl FnOnce(&mut Surroundings)) -> Self {
-        Self::start_on(mode, &[], choose).await
+        // boxed: a future of the whole start in every test is too much for a stack
+        Box::pin(Self::start_on(mode, &[], choose)).await
     }
 
     /// Starts everything, with more settings and with the surroundings that the test chooses.

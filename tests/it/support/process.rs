@@ -8,6 +8,7 @@ use std::process::{ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// The executable that is tested.
@@ -60,6 +61,7 @@ pub struct Server {
     url: String,
     token: String,
     log: Arc<Mutex<String>>,
+    reading: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -90,13 +92,13 @@ impl Server {
         });
         let url = url.await.expect("the server is ready in time");
         let written = Arc::clone(&log);
-        tokio::spawn(async move {
+        let reading = tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 written.lock().expect("unpoisoned").push_str(&(line + "\n"));
             }
         });
         let token = run(&["token"], data, &[]).await.stdout.trim().to_owned();
-        Self { process, url, token, log }
+        Self { process, url, token, log, reading: Some(reading) }
     }
 
     /// Base URL.
@@ -112,6 +114,20 @@ impl Server {
     /// What was logged after the server was ready, and before.
     pub fn log(&self) -> String {
         self.log.lock().expect("unpoisoned").clone()
+    }
+
+    /// What was logged from beginning to end: the server is stopped for that.
+    pub async fn log_to_the_end(mut self) -> String {
+        let reading = self.reading.take().expect("the log is read");
+        let log = Arc::clone(&self.log);
+        self.terminate().await;
+        timeout(PATIENCE, reading).await.expect("the log ends in time").expect("the log is read");
+        std::mem::take(&mut *log.lock().expect("unpoisoned"))
+    }
+
+    /// Number of the process.
+    pub fn id(&self) -> u32 {
+        self.process.id().expect("the process runs")
     }
 
     /// `kill -9`: nothing is said, nothing is saved.

@@ -1,14 +1,11 @@
-//! Servers of a test's own, for tests that break them or fill them: `PostgreSQL`, Redis, and moto's server, which is an
-//! independent implementation of Cognito and S3. `tests/with-services` names the programs; a test whose program is not
-//! there says so and ends.
+//! Servers of a test's own, for tests that break them or fill them: `PostgreSQL` and Redis. `tests/with-services` names
+//! the programs; a test whose program is not there says so and ends.
 
 use super::PATIENCE;
 use deadpool_redis::redis;
-use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
@@ -166,60 +163,4 @@ impl OwnRedis {
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string(), "--dir"]).arg(folder);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().expect("Redis starts")
     }
-}
-
-/// moto's server. Dropped, it is killed.
-pub struct OwnMoto {
-    url: String,
-    _process: Child,
-}
-
-impl OwnMoto {
-    /// Starts one; none if there is no program for it.
-    pub async fn start() -> Option<Self> {
-        let program = program("MOTO_SERVER")?;
-        let port = free_port();
-        let mut command = Command::new(program);
-        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = command.kill_on_drop(true).spawn().expect("moto's server starts");
-        let answers = async {
-            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                sleep(LOOK_AGAIN).await;
-            }
-        };
-        timeout(PATIENCE, answers).await.expect("moto's server answers in time");
-        Some(Self { url: format!("http://127.0.0.1:{port}"), _process: process })
-    }
-
-    /// Base URL.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// Makes a bucket.
-    pub async fn create_bucket(&self, name: &str) {
-        let request = reqwest::Client::new().put(format!("{}/{name}", self.url));
-        let body = "<CreateBucketConfiguration><LocationConstraint>eu-west-2</LocationConstraint></CreateBucketConfiguration>";
-        let made = request.header("authorization", credential("s3")).body(body).send().await.expect("an answer");
-        assert!(made.status().is_success(), "{}", made.text().await.expect("a text"));
-    }
-
-    /// Calls an operation of Cognito; gives its answer.
-    pub async fn cognito(&self, operation: &str, input: Value) -> Value {
-        let request = reqwest::Client::new()
-            .post(&self.url)
-            .header("x-amz-target", format!("AWSCognitoIdentityProviderService.{operation}"))
-            .header("content-type", "application/x-amz-json-1.1")
-            .header("authorization", credential("cognito-idp"));
-        let answer = request.body(input.to_string()).send().await.expect("an answer");
-        let status = answer.status();
-        let body: Value = answer.json().await.unwrap_or_else(|_| json!({}));
-        assert!(status.is_success(), "{operation}: {status} {body}");
-        body
-    }
-}
-
-/// moto finds the service in the scope of the signature, and does not check the signature.
-fn credential(service: &str) -> String {
-    format!("AWS4-HMAC-SHA256 Credential=test/20250101/eu-west-2/{service}/aws4_request, SignedHeaders=host, Signature=0")
 }
