@@ -212,6 +212,7 @@ async fn a_run_outlives_a_worker_redis_and_postgresql() {
     let run = fleet.adviser(1).start(&batch).await;
 
     followers[0].has_seen(BETWEEN_BLOWS).await;
+    both_workers_write(&adviser, &run).await;
     fleet.workers.remove(0).kill().await;
     let seen = followers[1].count();
     followers[1].has_seen(seen + BETWEEN_BLOWS).await;
@@ -238,6 +239,16 @@ async fn a_run_outlives_a_worker_redis_and_postgresql() {
     // the worker's, and what could not be stored while PostgreSQL was away
     assert!((1..=3 * CALLS_AT_ONCE).contains(&lost), "{lost} sections were written again");
     fleet.rest().await;
+}
+
+/// Waits until more is being written than one worker can have in hand, so that whichever is killed loses something.
+async fn both_workers_write(client: &Client, run: &str) {
+    let busy = async {
+        while client.attempts(run, "RUNNING").await.len() <= CALLS_AT_ONCE {
+            sleep(BACK_OFF).await;
+        }
+    };
+    timeout(PATIENCE, busy).await.expect("both workers have work");
 }
 
 /// Somebody who adds one project after the other, at whichever API answers, and insists until each is accepted.
