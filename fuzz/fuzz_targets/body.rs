@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use std::time::{Duration, Instant};
 
 const SMALL: usize = 2 << 10;
-const LONGEST: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_millis(250);
 
 fuzz_target!(|bytes: &[u8]| {
     let timed = || {
