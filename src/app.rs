@@ -1,6 +1,7 @@
 //! The composition root: from settings to a running process, and back to nothing in order. The only place that names
 //! concrete adapters, the real clock and the real source of ids. It must not hold business rules.
 
+mod documents;
 mod migrate_data;
 mod sharing;
 mod storage;
@@ -201,6 +202,7 @@ impl App {
             bus,
             store,
             cache,
+            registered: documents::read_registered(config)?,
             limits,
             drafters: surroundings.drafters,
             clock: surroundings.clock,

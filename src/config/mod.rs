@@ -106,6 +106,8 @@ pub struct Config {
     pub cognito: Option<CognitoSettings>,
     /// Limit of a person; none if absent.
     pub rate_limit: Option<RateLimitSettings>,
+    /// File or folder of the documents that alone may run; any may if absent.
+    pub registered_documents: Option<PathBuf>,
     /// Most sockets of this process.
     pub max_sockets: usize,
     /// Most sockets of a person in this process.
@@ -165,6 +167,7 @@ impl Config {
             frontend_urls: read.origins(),
             cognito,
             rate_limit: read.rate_limit(),
+            registered_documents: read.text("REGISTERED_DOCUMENTS").map(Into::into),
             max_sockets: read.number("MAX_SOCKETS", 10_000, 1, 1_000_000),
             max_sockets_per_person: read.number("MAX_SOCKETS_PER_PERSON", 50, 1, 100_000),
             max_streams_per_person: read.number("MAX_STREAMS_PER_PERSON", 200, 1, 100_000),

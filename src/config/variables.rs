@@ -37,6 +37,11 @@ pub const VARIABLES: &[(&str, &str, &str)] = &[
     ),
     ("RATE_LIMIT_PER_SECOND", "0", "Cost points that a person gets back each second; 0 means no limit."),
     ("RATE_LIMIT_BURST", "20 times RATE_LIMIT_PER_SECOND", "Most cost points that a person can save up; 0 means no limit."),
+    (
+        "REGISTERED_DOCUMENTS",
+        "any document may run",
+        "Documents that alone may run: a folder of .graphql files with one document each, or a JSON file whose values are documents.",
+    ),
     ("MAX_SOCKETS", "10000", "Most sockets that one process holds (1 to 1000000); each is an open file."),
     ("MAX_SOCKETS_PER_PERSON", "50", "Most sockets of a person in one process (1 to 100000)."),
     ("MAX_STREAMS_PER_PERSON", "200", "Most running subscriptions of a person in one process (1 to 100000)."),

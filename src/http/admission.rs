@@ -55,21 +55,31 @@ pub async fn check(front: &Front, incoming: Incoming) -> Result<(Prepared, Optio
     Ok((document::prepare(request, &front.rules).await?, hash))
 }
 
-/// Finds the document if only its hash was sent, and compares the two if both were.
+/// Finds the document if only its hash was sent, and compares the two if both were. Where documents are registered,
+/// nothing but these is found.
 async fn find(front: &Front, incoming: Incoming) -> Result<(Request, Option<DocumentHash>), Rejection> {
     let Incoming { mut request, hash } = incoming;
-    let Some(hash) = hash else { return Ok((request, None)) };
-    if !request.query.is_empty() {
-        if DocumentHash::of(&request.query) != hash {
-            return Err(Rejection::invalid("`persistedQuery.sha256Hash` is not the SHA-256 of the document.", Vec::new()));
-        }
-        return Ok((request, Some(hash)));
+    let own = (!request.query.is_empty()).then(|| DocumentHash::of(&request.query));
+    if own.is_some() && hash.is_some() && own != hash {
+        return Err(Rejection::invalid("`persistedQuery.sha256Hash` is not the SHA-256 of the document.", Vec::new()));
     }
-    let found = front.state.services.persisted.find(hash).await;
-    // Clients of the protocol know this message, some by its words.
-    let missing = || Rejection { code: FaultCode::PersistedQueryNotFound, ..Rejection::invalid("PersistedQueryNotFound", Vec::new()) };
-    request.query = found.ok_or_else(missing)?;
-    Ok((request, None))
+    let persisted = &front.state.services.persisted;
+    if persisted.only_registered() {
+        let registered = own.or(hash).and_then(|hash| persisted.find_registered(hash));
+        request.query = registered.ok_or_else(|| unknown("Only registered documents may run here, and this one is not."))?.to_owned();
+        return Ok((request, None));
+    }
+    let Some(hash) = hash else { return Ok((request, None)) };
+    if own.is_none() {
+        // Clients of the protocol know this message, some by its words.
+        request.query = persisted.find(hash).await.ok_or_else(|| unknown("PersistedQueryNotFound"))?;
+        return Ok((request, None));
+    }
+    Ok((request, Some(hash)))
+}
+
+fn unknown(message: &str) -> Rejection {
+    Rejection { code: FaultCode::PersistedQueryNotFound, ..Rejection::invalid(message, Vec::new()) }
 }
 
 /// Takes what an operation costs from its caller. Then, because it has passed every check but those of the schema, its

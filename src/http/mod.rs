@@ -19,6 +19,8 @@ mod guard;
 mod handshake;
 mod hosts;
 mod legacy;
+#[doc(hidden)]
+pub mod measuring;
 mod merging;
 mod negotiate;
 mod observe;

@@ -1,6 +1,7 @@
 //! What every service stands on: the database, the bus, the clock and the source of ids; and the unit of work that
 //! commits rows, jobs and events as one and rings the bells afterwards.
 
+use super::persisted::Registered;
 use crate::adapters::ai::Drafter;
 use crate::adapters::cache::Cache;
 use crate::adapters::events::{Bell, EventBus, Topic};
@@ -56,6 +57,8 @@ pub struct Core {
     pub store: Arc<dyn ObjectStore>,
     /// What is shared and can be had again.
     pub cache: Arc<dyn Cache>,
+    /// The documents that alone may run; any may if absent.
+    pub registered: Option<Arc<Registered>>,
     /// Rate limits, if there are any.
     pub limits: Option<Limits>,
     /// What writes sections, the default one first.

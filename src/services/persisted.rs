@@ -1,15 +1,41 @@
 //! Documents that clients send by their hash once they have sent them whole (automatic persisted queries). They are kept
 //! in the shared cache for a day. A hash proves what it stands for, so nobody can put another document in its place; whether
-//! a document may run is decided anew each time.
+//! a document may run is decided anew each time. Where documents are registered, these alone may run.
 
 use super::core::Core;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::Duration;
 
 /// How long a document is kept after it was sent whole.
 pub const KEPT: Duration = Duration::from_hours(24);
+
+/// The documents that alone may run.
+#[derive(Debug, Default)]
+pub struct Registered(HashMap<DocumentHash, String>);
+
+impl Registered {
+    /// These documents, whatever clients call them.
+    #[must_use]
+    pub fn of(documents: impl IntoIterator<Item = String>) -> Self {
+        Self(documents.into_iter().map(|document| (DocumentHash::of(&document), document)).collect())
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True if there is none, so that nothing may run.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// SHA-256 of a document's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DocumentHash([u8; 32]);
@@ -52,6 +78,18 @@ pub struct PersistedDocuments {
 impl PersistedDocuments {
     pub(super) const fn new(core: Core) -> Self {
         Self { core }
+    }
+
+    /// True if only registered documents may run.
+    #[must_use]
+    pub const fn only_registered(&self) -> bool {
+        self.core.registered.is_some()
+    }
+
+    /// The registered document of a hash.
+    #[must_use]
+    pub fn find_registered(&self, hash: DocumentHash) -> Option<&str> {
+        self.core.registered.as_ref()?.0.get(&hash).map(String::as_str)
     }
 
     /// The document of a hash; `None` if it is not kept (any more), or if that cannot be told at the moment.

@@ -122,6 +122,7 @@ async fn world(drafter: Arc<dyn Drafter>, projects: usize) -> World {
         bus: Arc::new(LocalBus::default()),
         store: Arc::new(NoStore),
         cache: Arc::new(LocalCache::new(1 << 20)),
+        registered: None,
         limits: None,
         drafters: vec![drafter],
         clock,

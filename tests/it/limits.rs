@@ -2,6 +2,7 @@
 //! answer says where the caller stands.
 
 use crate::support::pair::Pair;
+use crate::support::process::Server;
 use crate::support::socket::Socket;
 use crate::support::{Client, Mode, TestApp, root};
 use claimwright::app::Roles;
@@ -60,8 +61,10 @@ async fn a_circle_with_large_pages_is_refused_before_it_runs_and_says_by_how_muc
 
 #[tokio::test]
 async fn the_deepest_legal_query_is_answered_and_one_field_more_is_not() {
-    let app = TestApp::start(Mode::Embedded).await;
-    let adviser = app.adviser();
+    // a process of its own, because its threads have the stack that this needs
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("data"), &[]).await;
+    let adviser = server.adviser();
     adviser.batch_of("Acme", 1).await;
     let deep = |leaf: &str| {
         let round = "projects(first: 1) { nodes { batch { ";
@@ -74,7 +77,7 @@ async fn the_deepest_legal_query_is_answered_and_one_field_more_is_not() {
     assert_eq!(error["extensions"], json!({ "code": "TOO_COMPLEX", "limit": 15, "actual": 16 }), "{error}");
     let info = adviser.run("{ apiInfo { maxDepth maxComplexity } }", json!({})).await;
     assert_eq!(info["apiInfo"], json!({ "maxDepth": 15, "maxComplexity": 50_000 }));
-    app.stop().await;
+    assert!(server.terminate().await.success());
 }
 
 #[tokio::test]

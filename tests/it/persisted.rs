@@ -156,3 +156,33 @@ async fn a_document_that_one_process_was_sent_runs_by_its_hash_in_another() {
     assert_eq!(answer["data"], json!({ "batches": { "nodes": [] } }), "{answer}");
     pair.stop().await;
 }
+
+#[tokio::test]
+async fn where_documents_are_registered_nothing_else_runs_on_any_transport() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("names.graphql"), QUERY).expect("written");
+    let settings = [("REGISTERED_DOCUMENTS", folder.path().to_str().expect("a path"))];
+    let app = TestApp::start_on(Mode::Embedded, &settings, |_| {}).await;
+    let adviser = app.adviser();
+    let found = json!({ "batches": { "nodes": [] } });
+    for body in
+        [json!({ "query": QUERY }), json!({ "extensions": extensions(QUERY) }), json!({ "query": QUERY, "extensions": extensions(QUERY) })]
+    {
+        let (status, answer) = post(&adviser, "application/graphql-response+json", body).await;
+        assert_eq!((status, &answer["data"]), (200, &found));
+    }
+    let other = "query Names($first: Int) { batches(first: $first) { nodes { name id } } }";
+    // to send it whole with its hash registers nothing
+    for body in
+        [json!({ "query": other, "extensions": extensions(other) }), json!({ "query": other }), json!({ "extensions": extensions(other) })]
+    {
+        let (status, answer) = post(&adviser, "application/graphql-response+json", body).await;
+        assert_eq!((status, code(&answer)), (400, "PERSISTED_QUERY_NOT_FOUND"), "{answer}");
+        assert!(answer["errors"][0]["message"].as_str().is_some_and(|message| message.contains("registered")), "{answer}");
+    }
+    let mut socket = adviser.socket().await;
+    socket.send(json!({ "id": "1", "type": "subscribe", "payload": { "query": other } })).await;
+    let refused = socket.receive().await.expect("an answer");
+    assert_eq!((&refused["type"], &refused["payload"][0]["extensions"]["code"]), (&json!("error"), &json!("PERSISTED_QUERY_NOT_FOUND")));
+    app.stop().await;
+}

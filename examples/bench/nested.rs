@@ -1,26 +1,19 @@
-//! `make bench`: what a nested read costs the server, beside a hand-written handler over the same rows. Both are served by
-//! this process and asked one after the other by the same small client; what a request without any work costs is taken
-//! off, so client and HTTP are not counted. CPU time comes from the operating system. Read the ratio, not the numbers.
+//! What a nested read costs the server, beside a hand-written handler over the same rows. Both are served by this process
+//! and asked one after the other by the same small client; what a request without any work costs is taken off, so client
+//! and HTTP are not counted.
 
+use crate::client::{Client, cost, post};
+use crate::{Bench, Outcome};
 use axum::routing::get;
 use axum::{Json, Router, extract::State};
-use claimwright::app::{App, Roles, TOKEN_VALID};
-use claimwright::config::Config;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{FromRow, SqlitePool};
 use std::collections::HashMap;
-use std::error::Error;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
-
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const BATCHES: usize = 10;
 const PROJECTS: usize = 20;
-const ROUNDS: usize = 5;
-const REQUESTS: usize = 200;
 const QUERY: &str =
     "{ batches(first: 10) { nodes { id name projects(first: 20) { nodes { id name status sections { key wordCount } } } } } }";
 
@@ -88,59 +81,6 @@ async fn read(pool: &SqlitePool) -> Result<Vec<Batch>, sqlx::Error> {
     Ok(batches)
 }
 
-/// A client that costs little: one connection, one request at a time.
-struct Client(BufReader<TcpStream>);
-
-impl Client {
-    async fn ask(&mut self, request: &str) -> Outcome<Vec<u8>> {
-        self.0.get_mut().write_all(request.as_bytes()).await?;
-        let (mut line, mut length) = (String::new(), 0);
-        loop {
-            line.clear();
-            self.0.read_line(&mut line).await?;
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse()?;
-            }
-            if line == "\r\n" {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body).await?;
-        Ok(body)
-    }
-}
-
-/// CPU time of this process in ticks of 10 ms, user and system.
-fn ticks() -> Outcome<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    Ok(fields.get(11).ok_or("stat")?.parse::<f64>()? + fields.get(12).ok_or("stat")?.parse::<f64>()?)
-}
-
-/// CPU of a request in milliseconds, the least of several rounds.
-async fn cost(client: &mut Client, request: &str) -> Outcome<f64> {
-    let mut least = f64::MAX;
-    for _ in 0..ROUNDS {
-        let before = ticks()?;
-        for _ in 0..REQUESTS {
-            client.ask(request).await?;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
-        let each = (ticks()? - before) * 10.0 / REQUESTS as f64;
-        least = least.min(each);
-    }
-    Ok(least)
-}
-
-fn post(token: &str, body: &Value) -> String {
-    let body = body.to_string();
-    format!(
-        "POST /graphql HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
-
 async fn fill(client: &mut Client, token: &str) -> Outcome<()> {
     for batch in 0..BATCHES {
         let create = json!({ "query": "mutation($name: String!) { createBatch(input: { name: $name }) { batch { id } } }",
@@ -156,26 +96,19 @@ async fn fill(client: &mut Client, token: &str) -> Outcome<()> {
     Ok(())
 }
 
-#[tokio::main]
-async fn main() -> Outcome<()> {
-    let folder = tempfile::tempdir()?;
-    let data = folder.path().join("data");
-    let settings = HashMap::from([("DATA_DIR", data.to_string_lossy().into_owned()), ("PORT", "0".to_owned())]);
-    let config = Config::from_env(|name| settings.get(name).cloned()).map_err(|problems| problems.join("\n"))?;
-    let app = App::start(&config, Roles::Api).await?;
-    let token = app.token(None, None, TOKEN_VALID)?;
-    let mut client = Client(BufReader::new(TcpStream::connect(app.address().ok_or("no address")?).await?));
-    fill(&mut client, &token).await?;
-
-    let options = SqliteConnectOptions::new().filename(data.join("claimwright.db")).read_only(true);
+/// Asks both and says what they cost.
+pub async fn run(bench: &Bench) -> Outcome<String> {
+    let mut client = Client::connect(bench.address).await?;
+    fill(&mut client, &bench.token).await?;
+    let options = SqliteConnectOptions::new().filename(bench.data.join("claimwright.db")).read_only(true);
     let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let floor = Router::new().route("/", get(by_hand)).with_state(pool);
     tokio::spawn(async move { axum::serve(listener, floor).await });
-    let mut by_hand = Client(BufReader::new(TcpStream::connect(address).await?));
+    let mut by_hand = Client::connect(address).await?;
 
-    let query = post(&token, &json!({ "query": QUERY }));
+    let query = post(&bench.token, &json!({ "query": QUERY }));
     let answer: Value = serde_json::from_slice(&client.ask(&query).await?)?;
     let read = answer["data"]["batches"]["nodes"].as_array().map_or(0, Vec::len);
     assert_eq!(read, BATCHES, "{answer}");
@@ -185,17 +118,9 @@ async fn main() -> Outcome<()> {
     let idle = cost(&mut client, "GET /health/live HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await?;
     let nested = cost(&mut client, &query).await? - idle;
     let hand = cost(&mut by_hand, get).await? - idle;
-    let mut out = std::io::stdout();
-    std::io::Write::write_all(
-        &mut out,
-        format!(
-            "nested read of {BATCHES} batches x {PROJECTS} projects x 7 sections on SQLite, CPU of the server, least of {ROUNDS} x {REQUESTS}\n\
-             GraphQL        {nested:.2} ms\nby hand        {hand:.2} ms\nratio          {:.1}\n",
-            nested / hand
-        )
-        .as_bytes(),
-    )?;
-    drop(client);
-    app.stop().await?;
-    Ok(())
+    Ok(format!(
+        "nested read of {BATCHES} batches x {PROJECTS} projects x 7 sections on SQLite, CPU of the server\n\
+         GraphQL          {nested:8.2} ms\nby hand          {hand:8.2} ms\nratio            {:8.1}\n",
+        nested / hand
+    ))
 }
