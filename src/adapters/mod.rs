@@ -3,4 +3,5 @@
 
 pub mod ai;
 pub mod events;
+pub mod pace;
 pub mod storage;

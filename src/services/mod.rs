@@ -9,6 +9,7 @@ pub mod generations;
 pub mod health;
 pub mod imports;
 pub mod narratives;
+pub mod pacing;
 pub mod people;
 pub mod progress;
 pub mod projects;

@@ -164,7 +164,7 @@ fn adapters_do_not_import_each_other() {
         for import in imports(source).iter().filter_map(|import| import.strip_prefix("adapters/").map(str::to_owned)) {
             assert_eq!(import, own, "{}", source.path);
         }
-        let others = ["ai", "events", "storage", "rate_limit"].into_iter().filter(|other| *other != own);
+        let others = ["ai", "events", "pace", "storage", "rate_limit"].into_iter().filter(|other| *other != own);
         for other in others.filter(|_| own != "mod.rs") {
             assert!(!source.text.contains(&format!("super::{other}::")), "{} imports {other}", source.path);
         }
