@@ -1,11 +1,18 @@
 //! The composition root: from settings to a running process, and back to nothing in order. The only place that names
 //! concrete adapters, the real clock and the real source of ids. It must not hold business rules.
 
-use crate::adapters::ai::Drafter;
+use crate::adapters::ai::bedrock::{self, Bedrock};
+use crate::adapters::ai::guarded::{Guarded, Threshold};
 use crate::adapters::ai::offline::Offline;
+use crate::adapters::ai::openai::{self, OpenAi};
+use crate::adapters::ai::timed::{Patience, Timed};
+use crate::adapters::ai::{Drafter, Model, ModelInfo};
 use crate::adapters::events::local::LocalBus;
+use crate::adapters::pace::Quota;
+use crate::adapters::pace::local::LocalPace;
 use crate::adapters::storage::{EmbeddedObjects, ObjectStore, S3Store};
-use crate::config::Config;
+use crate::config::{AiSettings, Config, Provider};
+use crate::domain::money::Spend;
 use crate::error::{Error, Result};
 use crate::graphql::ApiSettings;
 use crate::http::{HttpSettings, HttpState, LocalToken, ObjectService};
@@ -15,10 +22,12 @@ use crate::repositories::jobs;
 use crate::services::Services;
 use crate::services::core::{Clock, Core, IdSource};
 use crate::services::imports::MAX_INLINE_BYTES;
+use crate::services::pacing::Paced;
 use crate::workers::{WorkerSettings, Workers};
 use chrono::{DateTime, Utc};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -74,11 +83,16 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// The real clock, ids that sort by time, and the configured providers.
-    #[must_use]
+    /// The real clock, ids that sort by time, and the configured provider before the offline one, which is always there:
+    /// runs that began with it can end with it.
+    ///
+    /// # Errors
+    /// If the client of the provider cannot be made.
     #[expect(clippy::disallowed_methods, reason = "the one place where the ambient source of ids is injected")]
-    pub fn real(config: &Config) -> Self {
-        Self { clock: Arc::new(now), ids: Arc::new(Uuid::now_v7), drafters: vec![Arc::new(Offline::new(config.offline_delay))] }
+    pub fn real(config: &Config) -> Result<Self> {
+        let mut drafters: Vec<Arc<dyn Drafter>> = open_provider(&config.ai)?.into_iter().collect();
+        drafters.push(Arc::new(Offline::new(config.offline_delay)));
+        Ok(Self { clock: Arc::new(now), ids: Arc::new(Uuid::now_v7), drafters })
     }
 }
 
@@ -106,7 +120,7 @@ impl App {
     /// # Errors
     /// If the data folder is in use, the address is taken, or the database or the file store cannot be reached.
     pub async fn start(config: &Config, roles: Roles) -> Result<Self> {
-        Self::start_in(config, roles, Surroundings::real(config)).await
+        Self::start_in(config, roles, Surroundings::real(config)?).await
     }
 
     /// Like [`App::start`], with a clock, ids and providers of the caller's choice.
@@ -255,6 +269,40 @@ fn spawn_part(shutdown: &CancellationToken, part: impl Future<Output = Result<()
         let _ends_all = ends_all;
         part.await
     })
+}
+
+/// The configured provider with all that stands around it; none if it is the offline one. From the outside in: the circuit
+/// breaker and the limit of concurrency, the pace, the time-outs, the provider. So nobody waits for a place in the minute
+/// at a provider that is down, and a wait for a place does not count as silence.
+fn open_provider(ai: &AiSettings) -> Result<Option<Arc<dyn Drafter>>> {
+    for model in ai.models.iter().filter(|model| !model.is_priced) {
+        tracing::warn!(model = model.model, "nobody said what this model costs: it is counted as free (AI_MODELS_FILE)");
+    }
+    let models = ai.models.iter().map(|model| Model {
+        info: ModelInfo {
+            model: model.model.clone(),
+            input_price_per_million: Spend(model.input_price),
+            output_price_per_million: Spend(model.output_price),
+            context_tokens: model.context_tokens,
+            streams: true,
+        },
+        max_output_tokens: model.max_output_tokens,
+        temperature: model.temperature,
+    });
+    let models = models.collect();
+    let provider: Arc<dyn Drafter> = match &ai.provider {
+        Provider::Offline => return Ok(None),
+        Provider::OpenAi { base_url, api_key } => {
+            Arc::new(OpenAi::new(openai::Settings { base_url: base_url.clone(), api_key: api_key.clone(), models })?)
+        }
+        Provider::Bedrock { endpoint, guardrail } => {
+            Arc::new(Bedrock::new(bedrock::Settings { endpoint: endpoint.clone(), region: None, guardrail: guardrail.clone(), models }))
+        }
+    };
+    let timed = Arc::new(Timed::new(provider, Patience { first: ai.timeout, idle: ai.idle_timeout }));
+    let quota = Quota { requests: NonZeroU32::new(ai.requests_per_minute), tokens: NonZeroU32::new(ai.tokens_per_minute) };
+    let paced = Arc::new(Paced::new(timed, Arc::new(LocalPace::new(quota))));
+    Ok(Some(Arc::new(Guarded::new(paced, ai.concurrency, Threshold::default()))))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {

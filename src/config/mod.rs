@@ -1,9 +1,11 @@
 //! Typed settings from environment variables, and the table that documents them. Only `main` and `app` read it. It must
-//! not touch anything but the values that it is given.
+//! not touch anything but the values that it is given and the file of models that one of them names.
 
+mod ai;
 mod reader;
 mod variables;
 
+pub use ai::{AiSettings, ModelSettings, Provider};
 pub use variables::{VARIABLES, help};
 
 use reader::Reader;
@@ -11,10 +13,6 @@ use secrecy::{ExposeSecret, SecretString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// Variables of the design that this version does not know yet. To ignore them would be to do something else than what
-/// was asked for.
-const LATER: &[&str] = &["AI_BASE_URL", "AI_API_KEY", "AI_MODEL"];
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -106,6 +104,8 @@ pub struct Config {
     pub cognito: Option<CognitoSettings>,
     /// Limit of a person; none if absent.
     pub rate_limit: Option<RateLimitSettings>,
+    /// What writes narratives.
+    pub ai: AiSettings,
     /// What the offline provider takes for a section.
     pub offline_delay: Duration,
     /// Jobs at the same time.
@@ -159,6 +159,7 @@ impl Config {
             frontend_urls: read.origins(),
             cognito,
             rate_limit: read.rate_limit(),
+            ai: read.ai(),
             offline_delay: read.millis("OFFLINE_DELAY_MS", 0, 0, 600_000),
             worker_concurrency: read.number("WORKER_CONCURRENCY", cores.saturating_mul(2).max(4), 1, 1024),
             shutdown_grace: Duration::from_secs(read.number("SHUTDOWN_GRACE", 25, 0, 3_600)),
@@ -173,8 +174,6 @@ impl Config {
             client_url: read.text("CLAIMWRIGHT_URL"),
             client_token: read.text("CLAIMWRIGHT_TOKEN").map(Into::into),
         };
-        read.check_provider();
-        read.check_later();
         config.check_together(&mut read);
         if read.problems.is_empty() { Ok(config) } else { Err(read.problems) }
     }
@@ -332,24 +331,6 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         }
         Some(filter)
     }
-
-    fn check_provider(&mut self) {
-        match self.text("AI_PROVIDER").as_deref() {
-            None | Some("offline") => {}
-            Some(known @ ("openai" | "bedrock")) => {
-                self.object(format!("AI_PROVIDER={known} is for a later version; this one has offline only."));
-            }
-            Some(other) => self.object(format!("AI_PROVIDER is \"{other}\"; this version has offline only.")),
-        }
-    }
-
-    fn check_later(&mut self) {
-        for name in LATER {
-            if self.text(name).is_some() {
-                self.object(format!("{name} is for a later version; take it away, because nothing here would use it."));
-            }
-        }
-    }
 }
 
 fn is_base_url(text: &str) -> bool {
@@ -399,7 +380,7 @@ mod tests {
             ("JOB_DEAD_AFTER_MS", "9000"),
             ("LOG_FORMAT", "xml"),
             ("RUST_LOG", "claimwright=loud"),
-            ("AI_PROVIDER", "openai"),
+            ("AI_PROVIDER", "magic"),
             ("REDIS_URL", "http://:hidden@localhost"),
             ("REDIS_PREFIX", "a b"),
             ("OPS_ADDRESS", "9090"),
@@ -422,7 +403,7 @@ mod tests {
             "JOB_DEAD_AFTER_MS",
             "LOG_FORMAT",
             "RUST_LOG",
-            "AI_PROVIDER=openai is for a later version",
+            "AI_PROVIDER is",
             "REDIS_URL must",
             "REDIS_PREFIX",
             "OPS_ADDRESS",
@@ -432,7 +413,7 @@ mod tests {
             "COGNITO_CLIENT_ID is missing",
             "COGNITO_JWKS_URL begins with http://",
             "RATE_LIMIT_BURST",
-            "AI_MODEL is for a later version",
+            "AI_MODEL has no effect",
         ];
         for name in names {
             assert!(problems.iter().any(|problem| problem.starts_with(name)), "{name}: {problems:?}");

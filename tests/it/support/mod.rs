@@ -108,7 +108,7 @@ impl TestApp {
     pub async fn start_with(database: Database, choose: impl FnOnce(&mut Surroundings)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (config, database) = configure(folder.path(), database, &[]).await;
-        let mut surroundings = Surroundings::real(&config);
+        let mut surroundings = Surroundings::real(&config).expect("providers");
         choose(&mut surroundings);
         let app = App::start_in(&config, Roles::All, surroundings).await.expect("the application starts");
         Self { app, config, folder, database }
