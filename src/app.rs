@@ -289,15 +289,19 @@ fn open_provider(ai: &AiSettings) -> Result<Option<Arc<dyn Drafter>>> {
         max_output_tokens: model.max_output_tokens,
         temperature: model.temperature,
     });
-    let models = models.collect();
+    let (models, mask_personal_data) = (models.collect(), ai.mask_personal_data);
     let provider: Arc<dyn Drafter> = match &ai.provider {
         Provider::Offline => return Ok(None),
         Provider::OpenAi { base_url, api_key } => {
-            Arc::new(OpenAi::new(openai::Settings { base_url: base_url.clone(), api_key: api_key.clone(), models })?)
+            Arc::new(OpenAi::new(openai::Settings { base_url: base_url.clone(), api_key: api_key.clone(), models, mask_personal_data })?)
         }
-        Provider::Bedrock { endpoint, guardrail } => {
-            Arc::new(Bedrock::new(bedrock::Settings { endpoint: endpoint.clone(), region: None, guardrail: guardrail.clone(), models }))
-        }
+        Provider::Bedrock { endpoint, guardrail } => Arc::new(Bedrock::new(bedrock::Settings {
+            endpoint: endpoint.clone(),
+            region: None,
+            guardrail: guardrail.clone(),
+            models,
+            mask_personal_data,
+        })),
     };
     let timed = Arc::new(Timed::new(provider, Patience { first: ai.timeout, idle: ai.idle_timeout }));
     let quota = Quota { requests: NonZeroU32::new(ai.requests_per_minute), tokens: NonZeroU32::new(ai.tokens_per_minute) };

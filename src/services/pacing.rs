@@ -126,6 +126,10 @@ impl Drafter for Paced {
         self.inner.provenance()
     }
 
+    fn masks_personal_data(&self) -> bool {
+        self.inner.masks_personal_data()
+    }
+
     async fn draft(&self, request: DraftRequest) -> Result<DraftStream, DraftFailure> {
         let sent = estimated_tokens(request.prompt.system).saturating_add(estimated_tokens(&request.prompt.user));
         let estimate = u32::try_from(sent.saturating_add(expected_tokens(&request.section))).unwrap_or(0);

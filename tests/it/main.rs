@@ -22,6 +22,7 @@ mod narratives;
 mod playground;
 mod progress;
 mod projects;
+mod providers;
 mod reads;
 mod sections;
 mod templates;

@@ -46,6 +46,8 @@ pub struct Settings {
     pub guardrail: Option<(String, String)>,
     /// Models by the ids of models or inference profiles, the default one first.
     pub models: Vec<Model>,
+    /// Whether personal data must be replaced in prompts.
+    pub mask_personal_data: bool,
 }
 
 /// A client of Bedrock.
@@ -101,6 +103,10 @@ impl Drafter for Bedrock {
 
     fn models(&self) -> Vec<ModelInfo> {
         self.settings.models.iter().map(|model| model.info.clone()).collect()
+    }
+
+    fn masks_personal_data(&self) -> bool {
+        self.settings.mask_personal_data
     }
 
     async fn draft(&self, request: DraftRequest) -> Result<DraftStream, DraftFailure> {
@@ -249,7 +255,15 @@ fn not_answered(error: &SdkError<ConverseStreamError, HttpResponse>) -> DraftFai
 /// What went wrong in the middle of an answer.
 fn broken<R>(error: &SdkError<ConverseStreamOutputError, R>) -> DraftFailure {
     match error {
-        SdkError::ServiceError(service) => of_code(service.err().code().unwrap_or_default()),
+        SdkError::ServiceError(service) => of_code(match service.err() {
+            // the SDK does not fill in `code` for what comes in a stream
+            ConverseStreamOutputError::ThrottlingException(_) => "ThrottlingException",
+            ConverseStreamOutputError::ValidationException(_) => "ValidationException",
+            ConverseStreamOutputError::ServiceUnavailableException(_) => "ServiceUnavailableException",
+            ConverseStreamOutputError::InternalServerException(_) => "InternalServerException",
+            ConverseStreamOutputError::ModelStreamErrorException(_) => "ModelStreamErrorException",
+            other => other.code().unwrap_or_default(),
+        }),
         SdkError::ResponseError(_) => {
             let failure = DraftFailure::new(JobFailureCode::ProviderBadAnswer, "The provider's answer cannot be read.");
             DraftFailure { outage: true, ..failure }

@@ -63,6 +63,10 @@ impl Drafter for Guarded {
         self.inner.provenance()
     }
 
+    fn masks_personal_data(&self) -> bool {
+        self.inner.masks_personal_data()
+    }
+
     async fn draft(&self, request: DraftRequest) -> Result<DraftStream, DraftFailure> {
         // looked at before the wait for a slot too, so that nobody queues for a provider that is down
         self.breaker.look()?;

@@ -38,6 +38,11 @@ pub trait Drafter: Send + Sync {
         None
     }
 
+    /// True if personal data must be replaced in prompts for it, because they leave the process.
+    fn masks_personal_data(&self) -> bool {
+        false
+    }
+
     /// Starts to write one section. Dropping the future or the stream cancels the call.
     ///
     /// # Errors

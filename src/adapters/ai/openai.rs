@@ -44,6 +44,8 @@ pub struct Settings {
     pub api_key: Option<SecretString>,
     /// Models, the default one first.
     pub models: Vec<Model>,
+    /// Whether personal data must be replaced in prompts.
+    pub mask_personal_data: bool,
 }
 
 /// A client of an endpoint.
@@ -53,6 +55,7 @@ pub struct OpenAi {
     /// Takes `max_completion_tokens`, the name that OpenAI's newer models insist on; others know `max_tokens` alone.
     names_limit_anew: bool,
     models: Vec<Model>,
+    masks: bool,
 }
 
 impl OpenAi {
@@ -84,7 +87,7 @@ impl OpenAi {
             .build()
             .map_err(Error::internal)?;
         let names_limit_anew = is_azure || host == "api.openai.com" || host.ends_with(".api.openai.com");
-        Ok(Self { http, base_url: settings.base_url, names_limit_anew, models: settings.models })
+        Ok(Self { http, base_url: settings.base_url, names_limit_anew, models: settings.models, masks: settings.mask_personal_data })
     }
 
     /// Where requests for a model go.
@@ -104,6 +107,10 @@ impl Drafter for OpenAi {
 
     fn models(&self) -> Vec<ModelInfo> {
         self.models.iter().map(|model| model.info.clone()).collect()
+    }
+
+    fn masks_personal_data(&self) -> bool {
+        self.masks
     }
 
     async fn draft(&self, request: DraftRequest) -> Result<DraftStream, DraftFailure> {

@@ -51,6 +51,10 @@ impl Drafter for Timed {
         self.inner.provenance()
     }
 
+    fn masks_personal_data(&self) -> bool {
+        self.inner.masks_personal_data()
+    }
+
     async fn draft(&self, request: DraftRequest) -> Result<DraftStream, DraftFailure> {
         let Patience { first, idle } = self.patience;
         let no_answer = move || silent("did not begin to answer", first);

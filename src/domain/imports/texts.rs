@@ -2,6 +2,7 @@
 //! suspected of it. Suspicions change nothing: text is data, whatever it says.
 
 use super::ImportIssueCode;
+use crate::domain::personal_data::is_suspected;
 use regex::Regex;
 use std::sync::LazyLock;
 
@@ -63,18 +64,6 @@ pattern!(
     INSTRUCTION,
     r"(?i-u)\b(?:ignore|disregard|forget|override)\s+(?:all\s+|any\s+|the\s+|your\s+|of\s+|these\s+|those\s+)*(?:previous|prior|above|earlier|preceding|system|other)\s+(?:instructions?|prompts?|rules|messages?|directions?|text)|\bsystem\s+prompt\b|\byou\s+are\s+(?:now\s+)?(?:an?\s+)?(?:AI|assistant|chatbot|language\s+model)\b|\bas\s+an\s+AI\b|\bnew\s+instructions?\s*:|<\|im_(?:start|end)\|>|\[/?INST\]"
 );
-pattern!(EMAIL, r"(?i-u)[a-z0-9._%+-]@[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})*\.[a-z]{2,24}");
-pattern!(INSURANCE_NUMBER, r"(?-u)\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b");
-pattern!(TELEPHONE, r"(?-u)(?:\+44 ?(?:\(0\) ?)?|\b0)[1-37][0-9]{1,4}[ -]?[0-9]{3,4}[ -]?[0-9]{3,4}\b");
-pattern!(TITLE_AND_NAME, r"(?-u)\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Professor|Sir)\.? [A-Z][a-z]+");
-
-fn names_a_person(text: &str) -> bool {
-    text.contains('@') && EMAIL.is_match(text)
-        || TITLE_AND_NAME.is_match(text)
-        || TELEPHONE.is_match(text)
-        || INSURANCE_NUMBER.is_match(text)
-}
-
 /// What a text looks like. Cheap looks come first: most texts hold none of the characters that a pattern needs.
 pub(super) fn suspicions(text: &str) -> Vec<ImportIssueCode> {
     let mut found = Vec::new();
@@ -87,7 +76,7 @@ pub(super) fn suspicions(text: &str) -> Vec<ImportIssueCode> {
     if INSTRUCTION.is_match(text) {
         found.push(ImportIssueCode::InstructionLikeText);
     }
-    if names_a_person(text) {
+    if is_suspected(text) {
         found.push(ImportIssueCode::PersonalDataSuspected);
     }
     found

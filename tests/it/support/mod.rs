@@ -4,6 +4,7 @@ pub mod calls;
 pub mod client;
 pub mod drafter;
 pub mod process;
+pub mod providers;
 pub mod runs;
 pub mod socket;
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::money::Spend;
 
 fn client(base_url: &str) -> OpenAi {
-    OpenAi::new(Settings { base_url: base_url.into(), api_key: Some("key".into()), models: vec![] }).unwrap()
+    OpenAi::new(Settings { base_url: base_url.into(), api_key: Some("key".into()), models: vec![], mask_personal_data: true }).unwrap()
 }
 
 fn answer() -> Answer {
