@@ -65,7 +65,7 @@ pub const VARIABLES: &[(&str, &str, &str)] = &[
     (
         "MASK_PERSONAL_DATA",
         "on",
-        "on or off: whether names, addresses and numbers of people are replaced by placeholders before they leave.",
+        "on or off: whether names, email addresses and telephone numbers of people are replaced by placeholders before they leave.",
     ),
     ("OFFLINE_DELAY_MS", "0", "Milliseconds that the offline provider takes for a section, so that progress can be watched."),
     ("WORKER_CONCURRENCY", "twice the cores, at least 4", "Jobs that one process does at the same time (1 to 1024)."),

@@ -27,22 +27,25 @@ pattern!(
 // two or three capitalised words that somebody is said to have done something
 pattern!(
     DONE_BY,
-    r"\b(?i:led|managed|supervised|directed|headed|overseen|written|interviewed|mentored|employed) by (\p{Lu}[\p{L}'’-]+(?: \p{Lu}\.)?(?: \p{Lu}[\p{L}'’-]+){1,2})"
+    r"\b(?i:led|managed|supervised|directed|headed|overseen|written|interviewed|mentored|employed) by (?:(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Professor|Sir|Dame)\.? )?(\p{Lu}[\p{L}'’-]+(?: \p{Lu}\.)?(?: \p{Lu}[\p{L}'’-]+){1,2})"
 );
 // `Name: Jane Example`, `our lead engineer is called Jane Example`
 pattern!(
     CALLED,
-    r"\b(?i:name|contact|engineer|scientist|lead|manager|director|professional)(?i:: | is | is called | named |, )(\p{Lu}[\p{L}'’-]+(?: \p{Lu}\.)?(?: \p{Lu}[\p{L}'’-]+){1,2})"
+    r"\b(?i:name|contact|engineer|scientist|lead|manager|director|professional)(?i:: | is | is called | named |, )(?:(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Professor|Sir|Dame)\.? )?(\p{Lu}[\p{L}'’-]+(?: \p{Lu}\.)?(?: \p{Lu}[\p{L}'’-]+){1,2})"
 );
 // `Jane Example, lead engineer`: at the beginning of what is said of the competent professional
-pattern!(NAME_FIRST, r"^(\p{Lu}[\p{L}'’-]+(?: \p{Lu}\.)?(?: \p{Lu}[\p{L}'’-]+){1,2})(?:,| \(| [-–—] )");
+pattern!(
+    NAME_FIRST,
+    r"^(?:(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Professor|Sir|Dame)\.? )?(\p{Lu}[\p{L}'’-]+(?: \p{Lu}\.)?(?: \p{Lu}[\p{L}'’-]+){1,2})(?:,| \(| [-–—] )"
+);
 // headings of extra columns whose values are names of people
 pattern!(
     NAME_HEADING,
     r"(?i)^(?:(?:first|last|full|sur|given|family|middle)[ _-]?names?|surname|contact(?: person)?|.*\b(?:person|professional|engineer|scientist|researcher|lead|manager|director|inventor|author|employee|staff|contact|adviser|advisor|witness)(?:'s)?[ _-]names?)$"
 );
 // what a model makes of a placeholder: it may lose its brackets or its capitals
-pattern!(PLACEHOLDER, r"(?i)\[?\b(PERSON|EMAIL|PHONE|NINO)[- ]([0-9]{1,4})\b\]?");
+pattern!(PLACEHOLDER, r"(?i)\[?\b(PERSON|EMAIL|PHONE|NINO)-([0-9]{1,4})\b\]?");
 
 /// Words that begin names of roles and organisations, not of people.
 const NOT_NAMES: &[&str] = &[
@@ -342,16 +345,8 @@ impl<'m> Restorer<'m> {
             return piece.to_owned();
         }
         self.held.push_str(piece);
-        // `PERSON 1` has a blank within, so the word before the last is held too
-        let mut blanks = self.held.char_indices().rev().filter(|(_, c)| c.is_whitespace()).map(|(at, c)| at + c.len_utf8());
-        let (last, before) = (blanks.next(), blanks.next());
-        let end = match (last, before) {
-            (Some(last), _) if self.held.len() - last > LONGEST_HELD => last,
-            (Some(_), Some(before)) => before,
-            _ if self.held.len() > 2 * LONGEST_HELD => self.held.len(),
-            _ => 0,
-        };
-        let end = (0..=end).rev().find(|end| self.held.is_char_boundary(*end)).unwrap_or(0);
+        let blank = self.held.char_indices().rev().find(|(_, c)| c.is_whitespace()).map(|(at, c)| at + c.len_utf8());
+        let end = if self.held.len() - blank.unwrap_or(0) > LONGEST_HELD { self.held.len() } else { blank.unwrap_or(0) };
         let rest = self.held.split_off(end);
         self.mask.restore(&std::mem::replace(&mut self.held, rest))
     }

@@ -115,6 +115,14 @@ impl TestApp {
         Self { app, config, folder, database }
     }
 
+    /// Starts everything, with more settings.
+    pub async fn start_configured(database: Database, more: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (config, database) = configure(folder.path(), database, more).await;
+        let app = App::start(&config, Roles::All).await.expect("the application starts");
+        Self { app, config, folder, database }
+    }
+
     /// Starts everything with a provider that lets so many calls through until the test allows more.
     pub async fn start_held(database: Database, permits: usize) -> (Self, Arc<HeldDrafter>) {
         let drafter = HeldDrafter::new(permits);
