@@ -8,7 +8,6 @@ mod wire;
 use super::{
     DraftFailure, DraftPiece, DraftRequest, DraftStream, Drafter, Ending, Headroom, Model, ModelInfo, Usage, estimated_tokens, find_model,
 };
-use crate::domain::jobs::JobFailureCode;
 use crate::error::{Error, Result};
 use async_trait::async_trait;
 use bytes::Bytes;

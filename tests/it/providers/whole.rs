@@ -4,6 +4,8 @@ use crate::on_each;
 use crate::support::providers::Stub;
 use crate::support::providers::openai::{TEXT, USAGE, error, story};
 use crate::support::{Database, TestApp, row};
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -121,9 +123,9 @@ async fn a_key_that_is_refused_fails_the_run_at_once_with_a_reason() {
     assert_eq!(status, "FAILED");
     let run = adviser.run_of(&run).await;
     let failure = &run["attempts"]["nodes"][0]["failure"];
-    assert_eq!((&failure["code"], &failure["retryable"]), (&json!("PROVIDER_UNAVAILABLE"), &json!(false)));
+    assert_eq!(failure["code"], "PROVIDER_UNAVAILABLE");
     assert!(failure["message"].as_str().is_some_and(|message| message.contains("AI_API_KEY") && !message.contains("sk-of-a-test")));
-    assert_eq!(stub.requests().len(), 7);
+    assert_eq!(stub.requests().len(), 7, "each section asks once");
     app.stop().await;
 }
 
@@ -139,7 +141,7 @@ async fn people_are_named_by_placeholders_outside_and_by_their_names_inside() {
         let (batch, _) = adviser.batch_on(&template, "Acme", 1).await;
         let mut facts = row(2);
         facts["facts"]["workUndertaken"] = json!("In May 2025 Dr Jane Example ran 24 trials and wrote to jane@example.org.");
-        let project = adviser.import(&batch, json!([facts])).await.remove(0);
+        let project = adviser.import(&batch, json!([facts])).await.pop().expect("a project");
         let (_, status) = adviser.generate(json!({ "batchId": batch })).await;
         assert_eq!(status, "SUCCEEDED");
         let sent: String = stub.requests().iter().map(|request| request.body.to_string()).collect();
