@@ -1,5 +1,5 @@
 //! Settings of the provider that writes narratives, and the models with their sizes and prices. A price is never guessed:
-//! a model that neither the built-in table nor AI_MODELS_FILE knows costs nothing in the accounts, and that is said.
+//! a model that neither the built-in table nor `AI_MODELS_FILE` knows costs nothing in the accounts, and that is said.
 
 use super::is_loopback_url;
 use super::reader::Reader;
@@ -13,11 +13,11 @@ use std::time::Duration;
 const OPENAI: &str = "https://api.openai.com/v1";
 /// Context of a model that nothing is known of.
 const UNKNOWN_CONTEXT: i32 = 32_768;
-/// Most bytes of AI_MODELS_FILE.
+/// Most bytes of `AI_MODELS_FILE`.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// List prices in dollars per million tokens (input, output) and context sizes, as the providers published them in 2025.
-/// They change, and differ by region and contract: AI_MODELS_FILE replaces them.
+/// They change, and differ by region and contract: `AI_MODELS_FILE` replaces them.
 const KNOWN: &[(&str, &str, &str, i32)] = &[
     ("gpt-4o", "2.50", "10.00", 128_000),
     ("gpt-4o-mini", "0.15", "0.60", 128_000),
@@ -93,7 +93,7 @@ pub struct AiSettings {
     pub mask_personal_data: bool,
 }
 
-/// An entry of AI_MODELS_FILE.
+/// An entry of `AI_MODELS_FILE`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Entry {
@@ -199,7 +199,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         Provider::Bedrock { endpoint: self.base_url("AI_BASE_URL"), guardrail }
     }
 
-    /// The models that may be used: those of AI_MODEL, else all of AI_MODELS_FILE.
+    /// The models that may be used: those of `AI_MODEL`, else all of `AI_MODELS_FILE`.
     fn models(&mut self) -> Vec<ModelSettings> {
         let described = self.models_file();
         let names = self.list("AI_MODEL");

@@ -164,7 +164,7 @@ pub struct Mask {
 /// What it hides must not be shown.
 impl std::fmt::Debug for Mask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Mask").field("hidden", &self.pairs.len()).finish()
+        f.debug_struct("Mask").field("hidden", &self.pairs.len()).finish_non_exhaustive()
     }
 }
 

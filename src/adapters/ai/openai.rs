@@ -67,9 +67,10 @@ impl OpenAi {
         let is_azure = host.ends_with(".azure.com");
         let mut headers = HeaderMap::new();
         if let Some(key) = &settings.api_key {
-            let (name, value) = match is_azure || settings.base_url.contains("api-version=") {
-                true => (HeaderName::from_static("api-key"), key.expose_secret().to_owned()),
-                false => (AUTHORIZATION, format!("Bearer {}", key.expose_secret())),
+            let (name, value) = if is_azure || settings.base_url.contains("api-version=") {
+                (HeaderName::from_static("api-key"), key.expose_secret().to_owned())
+            } else {
+                (AUTHORIZATION, format!("Bearer {}", key.expose_secret()))
             };
             // the cause would show the key
             let mut value =
@@ -206,10 +207,7 @@ impl Reading {
             if is_over && self.answer.usage.is_some() {
                 return self.answer.conclude();
             }
-            let next = match is_over {
-                true => timeout(USAGE_TIMEOUT, self.events.next()).await.unwrap_or(None),
-                false => self.events.next().await,
-            };
+            let next = if is_over { timeout(USAGE_TIMEOUT, self.events.next()).await.unwrap_or(None) } else { self.events.next().await };
             self.since_event.store(0, Ordering::Relaxed);
             let event = match next {
                 Some(Ok(event)) => event,

@@ -62,9 +62,10 @@ impl Drafter for Timed {
         let pieces = timeout_at(deadline, self.inner.draft(request)).await.map_err(|_| no_answer())??;
         Ok(Box::pin(stream::unfold(Some((pieces, true)), move |state| async move {
             let (mut pieces, is_first) = state?;
-            let next = match is_first {
-                true => timeout_at(deadline, pieces.next()).await.map_err(|_| no_answer()),
-                false => timeout(idle, pieces.next()).await.map_err(|_| silent("sent nothing more", idle)),
+            let next = if is_first {
+                timeout_at(deadline, pieces.next()).await.map_err(|_| no_answer())
+            } else {
+                timeout(idle, pieces.next()).await.map_err(|_| silent("sent nothing more", idle))
             };
             match next {
                 Ok(Some(Ok(piece))) => Some((Ok(piece), Some((pieces, false)))),

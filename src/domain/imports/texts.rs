@@ -89,14 +89,11 @@ fn revealed(text: &str) -> Option<String> {
     let is_invisible =
         |c: char| matches!(c, '\u{00ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
     let is_wide = |c: char| matches!(c, '\u{ff01}'..='\u{ff5e}');
-    let mut plain: String = match text.is_ascii() {
-        true => String::new(),
-        false if text.contains(|c| is_invisible(c) || is_wide(c)) => {
-            let narrow = |c: char| if is_wide(c) { char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c) } else { c };
-            text.chars().filter(|c| !is_invisible(*c)).map(narrow).collect()
-        }
-        false => String::new(),
-    };
+    let mut plain = String::new();
+    if !text.is_ascii() && text.contains(|c| is_invisible(c) || is_wide(c)) {
+        let narrow = |c: char| if is_wide(c) { char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c) } else { c };
+        plain.extend(text.chars().filter(|c| !is_invisible(*c)).map(narrow));
+    }
     let codes = |word: &&str| {
         word.len() >= 24 && word.len() <= 8_192 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte))
     };

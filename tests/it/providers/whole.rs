@@ -26,12 +26,8 @@ async fn app_on(database: Database, stub: &Stub, more: &[(&str, &str)]) -> (Test
 
 /// Millionths of a dollar.
 fn micros(amount: &Value) -> i64 {
-    let dollars: rust_decimal::Decimal = amount.as_str().expect("an amount").parse().expect("a decimal");
-    i64::try_from(
-        (dollars * rust_decimal::Decimal::from(1_000_000)).mantissa()
-            / 10_i128.pow((dollars * rust_decimal::Decimal::from(1_000_000)).scale()),
-    )
-    .expect("small")
+    let dollars: Decimal = amount.as_str().expect("an amount").parse().expect("a decimal");
+    (dollars * Decimal::from(1_000_000)).to_i64().expect("a small amount")
 }
 
 /// What one answer of the stub costs.

@@ -157,7 +157,7 @@ async fn read_request(connection: &mut TcpStream) -> Option<Request> {
             let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
             return Some(Request { target, headers, body: serde_json::from_slice(&bytes[end..]).unwrap_or(Value::Null) });
         }
-        let mut more = [0; 16_384];
+        let mut more = [0; 4_096];
         match connection.read(&mut more).await {
             Ok(read) if read > 0 => bytes.extend_from_slice(&more[..read]),
             _ => return None,
