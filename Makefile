@@ -2,11 +2,13 @@
 
 CARGO ?= cargo
 NPM ?= npm
+PYTHON ?= python3
 QUICK := target/quick/claimwright
 PLAYGROUND_SOURCES := $(shell find playground -path playground/node_modules -prune -o -path playground/dist -prune -o -path playground/e2e -prune -o -type f -print 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint schema playground playground-if-possible clean
+FUZZ_SECONDS ?= 300
+.PHONY: help run test bench fuzz lint schema playground playground-if-possible clients clients-if-possible clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,11 +17,20 @@ run: playground-if-possible ## Build, start, and the first time do the whole job
 	$(CARGO) build --profile quick
 	$(QUICK) serve --first-run samples/projects.csv
 
-test: playground-if-possible ## Run all tests, with a PostgreSQL and a browser of their own
+test: playground-if-possible clients-if-possible ## Run all tests in both modes, with servers, clients and a browser of their own
 	tests/with-services $(CARGO) test --workspace
 
 bench: ## Say what a nested read costs beside a hand-written handler
 	$(CARGO) run --profile quick --example bench
+
+# Without the address sanitizer (nothing here is unsafe), so that a stable toolchain will do: hence RUSTC_BOOTSTRAP. What is
+# found goes to fuzz/artifacts; new inputs stay out of the small corpus that is kept.
+fuzz: ## Run each fuzz target for five minutes (FUZZ_SECONDS); needs cargo install --locked cargo-fuzz
+	@for target in body message cursors csv; do \
+		mkdir -p fuzz/target/corpus/$$target; \
+		RUSTC_BOOTSTRAP=1 nice $(CARGO) fuzz run --sanitizer none $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=1024 -max_len=20000 -print_final_stats=1 || exit 1; \
+	done
 
 lint: ## Check format, lints and, where cargo-deny is installed, licences and sources
 	$(CARGO) fmt --all --check
@@ -53,6 +64,22 @@ playground-if-possible:
 		echo "npm was not found: the playground is NOT built; the server shows a plain page instead."; \
 	fi
 
+clients: tests/clients/node_modules/.package-lock.json target/clients-python/installed ## Install the clients of others that the tests run
+
+tests/clients/node_modules/.package-lock.json: tests/clients/package.json tests/clients/package-lock.json
+	cd tests/clients && $(NPM) ci --no-audit --no-fund
+	@touch $@
+
+target/clients-python/installed: tests/clients/requirements.txt
+	$(PYTHON) -m venv target/clients-python
+	target/clients-python/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+clients-if-possible:
+	@if ! $(MAKE) --no-print-directory --keep-going clients; then \
+		echo "!!! Not every client of others could be installed: the tests that need them say so and do nothing. !!!"; \
+	fi
+
 clean: ## Remove what was built (the data folder stays)
 	$(CARGO) clean
-	rm -rf playground/dist playground/node_modules schema.graphql.new
+	rm -rf playground/dist playground/node_modules tests/clients/node_modules schema.graphql.new

@@ -1,33 +1,35 @@
 //! The composition root: from settings to a running process, and back to nothing in order. The only place that names
 //! concrete adapters, the real clock and the real source of ids. It must not hold business rules.
 
-use crate::adapters::ai::bedrock::{self, Bedrock};
-use crate::adapters::ai::guarded::{Guarded, Threshold};
+mod migrate_data;
+mod provider;
+mod storage;
+
+pub use migrate_data::{Migrated, migrate_data};
+
+use crate::adapters::ai::Drafter;
 use crate::adapters::ai::offline::Offline;
-use crate::adapters::ai::openai::{self, OpenAi};
-use crate::adapters::ai::timed::{Patience, Timed};
-use crate::adapters::ai::{Drafter, Model, ModelInfo};
+use crate::adapters::events::EventBus;
 use crate::adapters::events::local::LocalBus;
-use crate::adapters::pace::Quota;
-use crate::adapters::pace::local::LocalPace;
-use crate::adapters::storage::{EmbeddedObjects, ObjectStore, S3Store};
-use crate::config::{AiSettings, Config, Provider};
-use crate::domain::money::Spend;
-use crate::error::{Error, Result};
+use crate::adapters::events::redis::RedisBus;
+use crate::adapters::redis::Redis;
+use crate::config::Config;
+use crate::error::{Error, FaultCode, ProblemCode, Result};
 use crate::graphql::ApiSettings;
-use crate::http::{HttpSettings, HttpState, LocalToken, ObjectService};
-use crate::identity::{Identity, LocalIssuer};
+use crate::http::{HttpSettings, HttpState, LocalToken, MetricsText, OpsState, Quotas, Timing};
+use crate::identity::{Identity, LocalIssuer, RemoteKeys, Trust};
 use crate::repositories::db::Db;
 use crate::repositories::jobs;
 use crate::services::Services;
 use crate::services::core::{Clock, Core, IdSource};
+use crate::services::health::Check;
 use crate::services::imports::MAX_INLINE_BYTES;
-use crate::services::pacing::Paced;
+use crate::telemetry::Metrics;
 use crate::workers::{WorkerSettings, Workers};
 use chrono::{DateTime, Utc};
+use secrecy::ExposeSecret;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -42,10 +44,12 @@ use uuid::Uuid;
 const LOCK_FILE: &str = "lock";
 /// The embedded database in the data folder.
 const DATABASE_FILE: &str = "claimwright.db";
-/// Longest time that a query or a mutation may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time that probes in flight have at the very end.
+const OPS_GRACE: Duration = Duration::from_secs(1);
 /// Longest time for the connections to the database to end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time for the last bells to leave for other processes; whoever misses them looks at the table.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a local token is valid unless somebody says otherwise.
 pub const TOKEN_VALID: Duration = Duration::from_hours(12);
 
@@ -71,6 +75,30 @@ impl Roles {
     }
 }
 
+/// Longest time for the head of a request to arrive, and for an idle connection to stay open.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest time for a body to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest time that a query or a mutation may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long requests may take. A test that waits for the end of one chooses less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For the head of a request to arrive, and for an idle connection to stay open.
+    pub head: Duration,
+    /// For the body of a request to arrive.
+    pub body: Duration,
+    /// For a query or a mutation to be answered.
+    pub request: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { head: HEADER_TIMEOUT, body: BODY_TIMEOUT, request: REQUEST_TIMEOUT }
+    }
+}
+
 /// What a test may choose and a process takes as it is.
 #[derive(Clone)]
 pub struct Surroundings {
@@ -80,6 +108,8 @@ pub struct Surroundings {
     pub ids: IdSource,
     /// What writes sections, the default one first.
     pub drafters: Vec<Arc<dyn Drafter>>,
+    /// How long requests may take.
+    pub patience: Patience,
 }
 
 impl Surroundings {
@@ -90,9 +120,9 @@ impl Surroundings {
     /// If the client of the provider cannot be made.
     #[expect(clippy::disallowed_methods, reason = "the one place where the ambient source of ids is injected")]
     pub fn real(config: &Config) -> Result<Self> {
-        let mut drafters: Vec<Arc<dyn Drafter>> = open_provider(&config.ai)?.into_iter().collect();
+        let mut drafters: Vec<Arc<dyn Drafter>> = provider::open_provider(&config.ai)?.into_iter().collect();
         drafters.push(Arc::new(Offline::new(config.offline_delay)));
-        Ok(Self { clock: Arc::new(now), ids: Arc::new(Uuid::now_v7), drafters })
+        Ok(Self { clock: Arc::new(now), ids: Arc::new(Uuid::now_v7), drafters, patience: Patience::default() })
     }
 }
 
@@ -101,11 +131,22 @@ pub struct App {
     address: Option<SocketAddr>,
     core: Core,
     services: Services,
-    issuer: Arc<LocalIssuer>,
+    /// None if tokens come from a user pool.
+    issuer: Option<Arc<LocalIssuer>>,
     parts: Vec<JoinHandle<Result<()>>>,
+    /// The bus, if its bells leave the process.
+    shared_bus: Option<Arc<RedisBus>>,
+    ops: Option<OpsPart>,
     _drains: DropGuard,
     /// Held as long as anything uses the data folder.
     _lock: Option<File>,
+}
+
+/// Health and metrics on an address of their own. They are answered until everything else has drained.
+struct OpsPart {
+    address: SocketAddr,
+    serving: JoinHandle<Result<()>>,
+    end: DropGuard,
 }
 
 impl std::fmt::Debug for App {
@@ -120,7 +161,8 @@ impl App {
     /// # Errors
     /// If the data folder is in use, the address is taken, or the database or the file store cannot be reached.
     pub async fn start(config: &Config, roles: Roles) -> Result<Self> {
-        Self::start_in(config, roles, Surroundings::real(config)?).await
+        // large, because it holds whatever it has opened so far
+        Box::pin(Self::start_in(config, roles, Surroundings::real(config)?)).await
     }
 
     /// Like [`App::start`], with a clock, ids and providers of the caller's choice.
@@ -130,9 +172,14 @@ impl App {
     pub async fn start_in(config: &Config, roles: Roles, surroundings: Surroundings) -> Result<Self> {
         let lock = if config.is_embedded() { Some(lock_folder(&config.data_dir)?) } else { None };
         let listener = if roles.answers() { Some(listen(config.address()).await?) } else { None };
+        let ops_listener = match config.ops_address {
+            Some(address) => Some(listen_at("OPS_ADDRESS", address).await?),
+            None => None,
+        };
         let address = listener.as_ref().map(TcpListener::local_addr).transpose().map_err(Error::internal)?;
         let public_url = config.public_url.clone().unwrap_or_else(|| Config::url_of(address.unwrap_or(config.address())));
 
+        let recorder = Metrics::install()?;
         let db = open_db(config).await?;
         if config.database_url.is_none() {
             // the lock says that whoever had claims is gone
@@ -141,11 +188,17 @@ impl App {
                 tracing::warn!(jobs = returned, "jobs that were in flight at the last end are done again");
             }
         }
-        let (store, objects) = open_store(config, &public_url).await?;
-        let issuer = open_issuer(config).await?;
+        let (store, objects) = storage::open_store(config, &public_url, roles).await?;
+        let (identity, issuer) = open_identity(config, &surroundings.clock).await?;
+        let redis = open_redis(config).await?;
+        let shared_bus = redis.clone().map(|redis| Arc::new(RedisBus::new(redis, Arc::clone(&surroundings.clock))));
+        let bus: Arc<dyn EventBus> = match &shared_bus {
+            Some(shared) => Arc::clone(shared) as _,
+            None => Arc::new(LocalBus::default()),
+        };
         let core = Core {
             db,
-            bus: Arc::new(LocalBus::default()),
+            bus,
             store,
             drafters: surroundings.drafters,
             clock: surroundings.clock,
@@ -153,19 +206,34 @@ impl App {
             wake: Arc::default(),
             shutdown: CancellationToken::new(),
         };
-        let services = Services::new(&core);
+        let mut services = Services::new(&core);
+        if roles.answers() {
+            services.health.also("identity", Arc::new(IdentityKeys(Arc::clone(&identity))));
+        }
+        if let Some(redis) = redis {
+            services.health.also("redis", Arc::new(RedisAnswers(redis)));
+        }
+        drop(tokio::spawn(core.shutdown.clone().run_until_cancelled_owned(recorder.clone().keep_up())));
+        let metrics = metrics_text(recorder, core.db.clone());
         let mut parts = Vec::new();
+        let ops = OpsState { health: services.health.clone(), metrics: Arc::clone(&metrics), shutdown: core.shutdown.clone() };
+        let ops = ops_listener.map(|listener| serve_ops(listener, ops)).transpose()?;
         if let Some(listener) = listener {
             let state = HttpState {
                 schema: crate::graphql::schema(services.clone(), ApiSettings { introspection: config.introspection }),
-                identity: Arc::new(Identity::local(Arc::clone(&issuer), Arc::clone(&core.clock))),
+                identity: Arc::clone(&identity),
                 services: services.clone(),
-                settings: Arc::new(http_settings(config, public_url, &issuer, &core.clock)),
+                settings: Arc::new(http_settings(config, surroundings.patience, public_url, issuer.as_ref(), &core.clock)),
+                metrics,
                 shutdown: core.shutdown.clone(),
             };
             let router = crate::http::router(state, objects)?;
-            let serving = crate::http::serve(listener, router, core.shutdown.clone(), config.shutdown_grace);
+            let timing = Timing { head: surroundings.patience.head, grace: config.shutdown_grace };
+            let serving = crate::http::serve(listener, router, core.shutdown.clone(), timing);
             parts.push(spawn_part(&core.shutdown, serving));
+            if config.cognito.is_some() {
+                parts.push(spawn_part(&core.shutdown, keep_keys_fresh(identity, core.clone())));
+            }
         }
         if roles.works() {
             let settings = WorkerSettings {
@@ -178,13 +246,19 @@ impl App {
             parts.push(spawn_part(&core.shutdown, working));
         }
         let drains = core.shutdown.clone().drop_guard();
-        Ok(Self { address, core, services, issuer, parts, _drains: drains, _lock: lock })
+        Ok(Self { address, core, services, issuer, parts, shared_bus, ops, _drains: drains, _lock: lock })
     }
 
     /// The address that requests are answered at; none for workers alone.
     #[must_use]
     pub const fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// The address of health and metrics alone, if there is one.
+    #[must_use]
+    pub fn ops_address(&self) -> Option<SocketAddr> {
+        self.ops.as_ref().map(|ops| ops.address)
     }
 
     /// Base URL at which this machine reaches the process; none for workers alone.
@@ -208,9 +282,9 @@ impl App {
     /// A token of the local issuer.
     ///
     /// # Errors
-    /// INVALID for an email or a workspace that cannot be one.
+    /// INVALID for an email or a workspace that cannot be one; `WRONG_STATE` if tokens come from a user pool.
     pub fn token(&self, email: Option<&str>, workspace: Option<&str>, ttl: Duration) -> Result<String> {
-        self.issuer.issue(email, workspace, ttl, self.core.now())
+        self.issuer.as_ref().ok_or_else(tokens_come_from_elsewhere)?.issue(email, workspace, ttl, self.core.now())
     }
 
     /// Waits until the process begins to drain, be it because a part of it has failed.
@@ -228,6 +302,15 @@ impl App {
         let mut ended = Ok(());
         for part in self.parts.drain(..) {
             ended = ended.and(part.await.map_err(Error::internal).flatten());
+        }
+        if let Some(bus) = &self.shared_bus
+            && timeout(FLUSH_TIMEOUT, bus.flush()).await.is_err()
+        {
+            tracing::warn!("the last bells did not leave the process; whoever listens elsewhere looks at the table");
+        }
+        if let Some(ops) = self.ops.take() {
+            drop(ops.end);
+            ended = ended.and(ops.serving.await.map_err(Error::internal).flatten());
         }
         if timeout(CLOSE_TIMEOUT, self.core.db.close()).await.is_err() {
             tracing::warn!("connections to the database were still in use at the end");
@@ -249,10 +332,20 @@ pub async fn migrate(config: &Config) -> Result<()> {
 /// A token of the data folder's issuer, whether or not a server is running. Makes the key pair if there is none.
 ///
 /// # Errors
-/// If the data folder cannot be used; INVALID for an email or a workspace that cannot be one.
+/// If the data folder cannot be used; INVALID for an email or a workspace that cannot be one; `WRONG_STATE` if tokens
+/// come from a user pool.
 pub fn local_token(config: &Config, email: Option<&str>, workspace: Option<&str>, ttl: Duration) -> Result<String> {
+    if config.cognito.is_some() {
+        return Err(tokens_come_from_elsewhere());
+    }
     create_folder(&config.data_dir)?;
     LocalIssuer::open(&config.data_dir)?.issue(email, workspace, ttl, now())
+}
+
+fn tokens_come_from_elsewhere() -> Error {
+    let message = "Tokens come from Cognito (COGNITO_USER_POOL_ID): sign in there, and give the token to import and watch as \
+         CLAIMWRIGHT_TOKEN.";
+    Error::refused(ProblemCode::WrongState, "token", message)
 }
 
 /// The present moment, in the microseconds that both databases keep.
@@ -271,47 +364,49 @@ fn spawn_part(shutdown: &CancellationToken, part: impl Future<Output = Result<()
     })
 }
 
-/// The configured provider with all that stands around it; none if it is the offline one. From the outside in: the circuit
-/// breaker and the limit of concurrency, the pace, the time-outs, the provider. So nobody waits for a place in the minute
-/// at a provider that is down, and a wait for a place does not count as silence.
-fn open_provider(ai: &AiSettings) -> Result<Option<Arc<dyn Drafter>>> {
-    for model in ai.models.iter().filter(|model| !model.is_priced) {
-        tracing::warn!(model = model.model, "nobody said what this model costs: it is counted as free (AI_MODELS_FILE)");
+/// Tokens can be checked as long as keys of their issuer are known, be they stale.
+struct IdentityKeys(Arc<Identity>);
+
+#[async_trait::async_trait]
+impl Check for IdentityKeys {
+    async fn check(&self) -> Result<()> {
+        if self.0.has_keys() { Ok(()) } else { Err(Error::internal("no key of the issuer is known yet")) }
     }
-    let models = ai.models.iter().map(|model| Model {
-        info: ModelInfo {
-            model: model.model.clone(),
-            input_price_per_million: Spend(model.input_price),
-            output_price_per_million: Spend(model.output_price),
-            context_tokens: model.context_tokens,
-            streams: true,
-        },
-        max_output_tokens: model.max_output_tokens,
-        temperature: model.temperature,
-    });
-    let (models, mask_personal_data) = (models.collect(), ai.mask_personal_data);
-    let provider: Arc<dyn Drafter> = match &ai.provider {
-        Provider::Offline => return Ok(None),
-        Provider::OpenAi { base_url, api_key } => {
-            Arc::new(OpenAi::new(openai::Settings { base_url: base_url.clone(), api_key: api_key.clone(), models, mask_personal_data })?)
-        }
-        Provider::Bedrock { endpoint, guardrail } => Arc::new(Bedrock::new(bedrock::Settings {
-            endpoint: endpoint.clone(),
-            region: None,
-            guardrail: guardrail.clone(),
-            models,
-            mask_personal_data,
-        })),
-    };
-    let timed = Arc::new(Timed::new(provider, Patience { first: ai.timeout, idle: ai.idle_timeout }));
-    let quota = Quota { requests: NonZeroU32::new(ai.requests_per_minute), tokens: NonZeroU32::new(ai.tokens_per_minute) };
-    let paced = Arc::new(Paced::new(timed, Arc::new(LocalPace::new(quota))));
-    Ok(Some(Arc::new(Guarded::new(paced, ai.concurrency, Threshold::default()))))
+}
+
+struct RedisAnswers(Redis);
+
+#[async_trait::async_trait]
+impl Check for RedisAnswers {
+    async fn check(&self) -> Result<()> {
+        self.0.check().await
+    }
+}
+
+/// Serves health and metrics until the guard is dropped; they have a second to say their last words.
+fn serve_ops(listener: TcpListener, state: OpsState) -> Result<OpsPart> {
+    let address = listener.local_addr().map_err(Error::internal)?;
+    let end = CancellationToken::new();
+    let timing = Timing { head: Patience::default().head, grace: OPS_GRACE };
+    let serving = tokio::spawn(crate::http::serve(listener, crate::http::ops_router(state), end.clone(), timing));
+    Ok(OpsPart { address, serving, end: end.drop_guard() })
+}
+
+/// The metrics, with what is only measured when somebody looks.
+fn metrics_text(recorder: Metrics, db: Db) -> MetricsText {
+    Arc::new(move || {
+        db.observe_pools();
+        recorder.render()
+    })
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    listen_at("HOST and PORT", address).await
+}
+
+async fn listen_at(variables: &str, address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|cause| {
-        Error::unavailable(format!("The server cannot listen on {address}. Set HOST and PORT to an address that is free."), cause)
+        Error::unavailable(format!("The server cannot listen on {address}. Set {variables} to an address that is free."), cause)
     })
 }
 
@@ -322,12 +417,29 @@ async fn open_db(config: &Config) -> Result<Db> {
     }
 }
 
-async fn open_store(config: &Config, public_url: &str) -> Result<(Arc<dyn ObjectStore>, Option<ObjectService>)> {
-    if let Some(s3) = &config.s3 {
-        return Ok((Arc::new(S3Store::connect(&s3.bucket, s3.endpoint.as_deref()).await?), None));
+async fn open_redis(config: &Config) -> Result<Option<Redis>> {
+    match &config.redis {
+        Some(settings) => Redis::open(settings.url.expose_secret(), &settings.prefix).await.map(Some),
+        None => Ok(None),
     }
-    let objects = EmbeddedObjects::open(&config.data_dir, public_url).await?;
-    Ok((Arc::new(objects.store()), Some(objects.service())))
+}
+
+/// Who says who somebody is: the user pool, or the local issuer.
+async fn open_identity(config: &Config, clock: &Clock) -> Result<(Arc<Identity>, Option<Arc<LocalIssuer>>)> {
+    if let Some(cognito) = &config.cognito {
+        let trust = Trust { issuer: cognito.issuer.clone(), client_ids: cognito.client_ids.clone() };
+        let keys = Arc::new(RemoteKeys::new(&cognito.jwks_url)?);
+        return Ok((Arc::new(Identity::new(trust, keys, Arc::clone(clock))), None));
+    }
+    let issuer = open_issuer(config).await?;
+    Ok((Arc::new(Identity::local(Arc::clone(&issuer), Arc::clone(clock))), Some(issuer)))
+}
+
+/// Reads the keys of the user pool from time to time, until the process shuts down.
+async fn keep_keys_fresh(identity: Arc<Identity>, core: Core) -> Result<()> {
+    let dice = || f64::from(core.new_id().as_bytes()[15]) / 255.0;
+    core.shutdown.run_until_cancelled(identity.keep_keys_fresh(dice)).await;
+    Ok(())
 }
 
 async fn open_issuer(config: &Config) -> Result<Arc<LocalIssuer>> {
@@ -337,12 +449,20 @@ async fn open_issuer(config: &Config) -> Result<Arc<LocalIssuer>> {
     opened.map_err(Error::internal).flatten().map(Arc::new)
 }
 
-fn http_settings(config: &Config, public_url: String, issuer: &Arc<LocalIssuer>, clock: &Clock) -> HttpSettings {
-    let (issuer, clock) = (Arc::clone(issuer), Arc::clone(clock));
-    let fresh: LocalToken = Arc::new(move || {
-        issuer.issue(None, None, TOKEN_VALID, clock()).unwrap_or_else(|error| {
-            tracing::error!(%error, "the playground got no token");
-            String::new()
+fn http_settings(
+    config: &Config,
+    patience: Patience,
+    public_url: String,
+    issuer: Option<&Arc<LocalIssuer>>,
+    clock: &Clock,
+) -> HttpSettings {
+    let fresh = issuer.map(|issuer| -> LocalToken {
+        let (issuer, clock) = (Arc::clone(issuer), Arc::clone(clock));
+        Arc::new(move || {
+            issuer.issue(None, None, TOKEN_VALID, clock()).unwrap_or_else(|error| {
+                tracing::error!(%error, "the playground got no token");
+                String::new()
+            })
         })
     });
     // behind a public name is a proxy, for which everybody looks like this machine
@@ -354,8 +474,14 @@ fn http_settings(config: &Config, public_url: String, issuer: &Arc<LocalIssuer>,
         introspection: config.introspection,
         playground: config.playground,
         max_inline_upload_bytes: MAX_INLINE_BYTES,
-        request_timeout: REQUEST_TIMEOUT,
-        playground_token: (!is_public).then_some(fresh),
+        request_timeout: patience.request,
+        body_timeout: patience.body,
+        quotas: Quotas {
+            sockets: config.max_sockets,
+            sockets_of_person: config.max_sockets_per_person,
+            streams_of_person: config.max_streams_per_person,
+        },
+        playground_token: fresh.filter(|_| !is_public),
     }
 }
 
@@ -377,7 +503,7 @@ fn lock_folder(folder: &Path) -> Result<File> {
                  for several processes set DATABASE_URL and S3_BUCKET.",
                 folder.display()
             );
-            Err(Error::fault(crate::error::FaultCode::Unavailable, message))
+            Err(Error::fault(FaultCode::Unavailable, message))
         }
         Err(TryLockError::Error(cause)) => Err(unusable(folder, cause)),
     }
@@ -390,6 +516,7 @@ fn unusable(folder: &Path, cause: std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::services::health::Verdict;
 
     #[test]
     fn a_second_process_on_a_data_folder_is_told_so_in_a_sentence() {
@@ -425,7 +552,7 @@ mod tests {
         for _ in 0..2 {
             let app = App::start(&config, Roles::All).await.unwrap();
             assert_ne!(app.address().unwrap().port(), 0);
-            app.services().health.check().await.unwrap();
+            assert_eq!(app.services().health.readiness().await.verdict, Verdict::Ready);
             let ready = reqwest::get(format!("{}/health/ready", app.url().unwrap())).await.unwrap();
             assert_eq!(ready.status(), 200);
             let busy = App::start(&config, Roles::Workers).await.unwrap_err();

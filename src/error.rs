@@ -135,6 +135,8 @@ word_enum! {
         BlockingIssues = "BLOCKING_ISSUES",
         /// The file is of a kind that cannot be read.
         UnsupportedFile = "UNSUPPORTED_FILE",
+        /// The upload has expired or never arrived.
+        UploadMissing = "UPLOAD_MISSING",
         /// The template lacks what is needed or is archived.
         TemplateUnusable = "TEMPLATE_UNUSABLE",
     }

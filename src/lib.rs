@@ -5,6 +5,7 @@
 pub mod app;
 pub mod client;
 pub mod config;
+pub mod telemetry;
 
 pub mod graphql;
 pub mod http;
@@ -19,3 +20,4 @@ pub mod repositories;
 
 pub mod domain;
 pub mod error;
+pub mod trace;

@@ -5,14 +5,14 @@ use claimwright::app::{self, App, Roles, TOKEN_VALID};
 use claimwright::client::{self, Connection, Console, ImportOptions, WatchOptions};
 use claimwright::config::{self, Config, LogFormat};
 use claimwright::error::{Error, FaultCode, Result};
+use claimwright::telemetry::{self, LogSettings, QUIET, Telemetry, TraceSettings};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use secrecy::ExposeSecret;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// Exit code of a wrong configuration, and of wrong arguments.
 const MISCONFIGURED: u8 = 2;
@@ -20,7 +20,6 @@ const MISCONFIGURED: u8 = 2;
 const INTERRUPTED: u8 = 130;
 /// The one line that is logged when all is well.
 const READY: &str = "claimwright::ready";
-const QUIET: &str = "warn,claimwright::ready=info";
 /// In the data folder: the first run was done.
 const FIRST_RUN_MARKER: &str = "first-run-done";
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -44,9 +43,11 @@ enum Command {
     Worker,
     /// Bring the tables of the database up to date
     Migrate,
+    /// Move what is embedded in `DATA_DIR` to `DATABASE_URL`, to `S3_BUCKET`, or to both; no server may be running
+    MigrateData,
     /// Print the GraphQL schema
     Schema,
-    /// Print a bearer token of the local issuer, with or without a server running
+    /// Print a bearer token of the local issuer, with or without a server running; not with Cognito
     Token(TokenOptions),
     /// Import a file of projects into a batch; can have it written, followed and exported
     Import(ImportOptions),
@@ -111,18 +112,26 @@ async fn obey() -> ExitCode {
             return ExitCode::from(MISCONFIGURED);
         }
     };
-    start_logs(&config);
+    let telemetry = match start_telemetry(&config) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            complain(&explain(&error));
+            return ExitCode::FAILURE;
+        }
+    };
     let ended = match command {
         Command::Serve(options) => run(&config, Roles::All, options.first_run.as_deref()).await,
         Command::Api => run(&config, Roles::Api, None).await,
         Command::Worker => run(&config, Roles::Workers, None).await,
         Command::Migrate => app::migrate(&config).await.map(|()| ExitCode::SUCCESS),
+        Command::MigrateData => migrate_data(&config).await,
         Command::Schema => Ok(ExitCode::SUCCESS),
         Command::Token(options) => token(&config, &options),
         Command::Import(options) => import(&config, &options).await,
         Command::Watch(options) => watch(&config, &options).await,
         Command::Healthcheck => Ok(healthcheck(&config).await),
     };
+    telemetry.end().await;
     ended.unwrap_or_else(|error| {
         complain(&explain(&error));
         ExitCode::FAILURE
@@ -136,6 +145,9 @@ async fn run(config: &Config, roles: Roles, first_run: Option<&Path>) -> Result<
         app = App::start(config, roles) => app?,
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
+    if let Some(address) = app.ops_address() {
+        tracing::info!(target: READY, "health and metrics at {}", Config::url_of(address));
+    }
     if let Some(url) = app.url() {
         tracing::info!(target: READY, "ready at {url}");
     } else {
@@ -166,7 +178,11 @@ async fn run(config: &Config, roles: Roles, first_run: Option<&Path>) -> Result<
 /// Does the whole job once with a sample, so that a newcomer sees it; then tells what to try.
 async fn welcome(app: &App, config: &Config, file: &Path) {
     let out = Console::detect();
-    let (Some(url), Ok(token)) = (app.url(), app.token(None, None, TOKEN_VALID)) else { return };
+    let Some(url) = app.url() else { return };
+    let token = match app.token(None, None, TOKEN_VALID) {
+        Ok(token) => token,
+        Err(error) => return out.note(&format!("There is no first run. {}", explain(&error))),
+    };
     let marker = config.data_dir.join(FIRST_RUN_MARKER);
     let exports = config.data_dir.join("exports");
     if !marker.exists() {
@@ -197,6 +213,32 @@ async fn welcome(app: &App, config: &Config, file: &Path) {
         out.say(&format!("  {program} {arguments}"));
     }
     out.say("Ctrl-C ends the server; nothing is lost.");
+}
+
+/// Prints what has moved, by the counts of both sides.
+async fn migrate_data(config: &Config) -> Result<ExitCode> {
+    let moved = app::migrate_data(config, &|line| complain(line)).await?;
+    let mut lines = vec![format!("{:<20} {:>12}", "table", "rows")];
+    let tables = moved.tables.as_deref().unwrap_or_default();
+    lines.extend(tables.iter().map(|table| format!("{:<20} {:>12}", table.name, table.rows)));
+    if tables.is_empty() {
+        lines.clear();
+    }
+    if let Some(files) = moved.files {
+        lines.push(format!("{:<20} {:>12}   {} bytes, {} of them were there already", "files", files.files, files.bytes, files.known));
+    }
+    let (folder, mut set) = (config.data_dir.display(), Vec::new());
+    set.extend(moved.tables.as_ref().map(|_| "DATABASE_URL"));
+    set.extend(moved.files.map(|_| "S3_BUCKET"));
+    let rest = if config.is_embedded() {
+        format!("{folder} holds the rest of the data and the key of the local token issuer")
+    } else if config.cognito.is_none() {
+        format!("{folder} is not changed: keep it as a backup, and for the key of the local token issuer (issuer-key.pem)")
+    } else {
+        format!("{folder} is not changed: keep it as a backup")
+    };
+    lines.push(format!("Everything has arrived. Start with {} set as now; {rest}.", set.join(" and ")));
+    Ok(print(&lines.join("\n")))
 }
 
 fn token(config: &Config, options: &TokenOptions) -> Result<ExitCode> {
@@ -233,7 +275,9 @@ fn server_url(config: &Config) -> String {
 }
 
 async fn healthcheck(config: &Config) -> ExitCode {
-    let url = format!("{}/health/ready", server_url(config).trim_end_matches('/'));
+    // a worker answers at OPS_ADDRESS alone
+    let local = || Config::url_of(config.ops_address.unwrap_or(config.address()));
+    let url = format!("{}/health/ready", config.client_url.clone().unwrap_or_else(local).trim_end_matches('/'));
     let asked = async {
         let client = reqwest::Client::builder().no_proxy().timeout(HEALTHCHECK_TIMEOUT).build()?;
         client.get(&url).send().await?.error_for_status()
@@ -267,19 +311,12 @@ impl Signals {
     }
 }
 
-fn start_logs(config: &Config) {
-    // checked when the settings were read
-    let filter = EnvFilter::try_new(config.log_filter.as_deref().unwrap_or(QUIET)).unwrap_or_else(|_| EnvFilter::new(QUIET));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    match config.log_format {
-        LogFormat::Text => lines.with_target(false).init(),
-        LogFormat::Json => lines.json().init(),
-    }
-    // the message of a panic may quote what was being worked on, such as a narrative: it is not logged
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "a task panicked");
-    }));
+/// Starts logs for every command; traces only where there is something to trace.
+fn start_telemetry(config: &Config) -> Result<Telemetry> {
+    let filter = config.log_filter.clone().unwrap_or_else(|| QUIET.to_owned());
+    let logs = LogSettings { json: config.log_format == LogFormat::Json, filter };
+    let traces = config.otlp_endpoint.clone().map(|endpoint| TraceSettings { endpoint, service: config.service_name.clone() });
+    telemetry::start(&logs, traces.as_ref())
 }
 
 /// Why a command failed, for people.

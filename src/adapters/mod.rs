@@ -2,6 +2,9 @@
 //! each other and decide nothing.
 
 pub mod ai;
+pub mod cache;
 pub mod events;
 pub mod pace;
+pub mod rate_limit;
+pub mod redis;
 pub mod storage;

@@ -106,6 +106,12 @@ pub struct Config {
     pub rate_limit: Option<RateLimitSettings>,
     /// What writes narratives.
     pub ai: AiSettings,
+    /// Most sockets of this process.
+    pub max_sockets: usize,
+    /// Most sockets of a person in this process.
+    pub max_sockets_per_person: usize,
+    /// Most running subscriptions of a person in this process.
+    pub max_streams_per_person: usize,
     /// What the offline provider takes for a section.
     pub offline_delay: Duration,
     /// Jobs at the same time.
@@ -160,6 +166,9 @@ impl Config {
             cognito,
             rate_limit: read.rate_limit(),
             ai: read.ai(),
+            max_sockets: read.number("MAX_SOCKETS", 10_000, 1, 1_000_000),
+            max_sockets_per_person: read.number("MAX_SOCKETS_PER_PERSON", 50, 1, 100_000),
+            max_streams_per_person: read.number("MAX_STREAMS_PER_PERSON", 200, 1, 100_000),
             offline_delay: read.millis("OFFLINE_DELAY_MS", 0, 0, 600_000),
             worker_concurrency: read.number("WORKER_CONCURRENCY", cores.saturating_mul(2).max(4), 1, 1024),
             shutdown_grace: Duration::from_secs(read.number("SHUTDOWN_GRACE", 25, 0, 3_600)),

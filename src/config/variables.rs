@@ -37,6 +37,9 @@ pub const VARIABLES: &[(&str, &str, &str)] = &[
     ),
     ("RATE_LIMIT_PER_SECOND", "0", "Cost points that a person gets back each second; 0 means no limit."),
     ("RATE_LIMIT_BURST", "20 times RATE_LIMIT_PER_SECOND", "Most cost points that a person can save up; 0 means no limit."),
+    ("MAX_SOCKETS", "10000", "Most sockets that one process holds (1 to 1000000); each is an open file."),
+    ("MAX_SOCKETS_PER_PERSON", "50", "Most sockets of a person in one process (1 to 100000)."),
+    ("MAX_STREAMS_PER_PERSON", "200", "Most running subscriptions of a person in one process (1 to 100000)."),
     (
         "AI_PROVIDER",
         "offline",
@@ -79,7 +82,7 @@ pub const VARIABLES: &[(&str, &str, &str)] = &[
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "none", "Where traces are sent by OTLP over HTTP, such as http://collector:4318."),
     ("OTEL_SERVICE_NAME", "claimwright", "Name of the service in traces."),
     ("CLAIMWRIGHT_URL", "the local server", "Server that import, watch and healthcheck talk to."),
-    ("CLAIMWRIGHT_TOKEN", "a token from DATA_DIR", "Bearer token for import and watch."),
+    ("CLAIMWRIGHT_TOKEN", "a token from DATA_DIR", "Bearer token for import and watch; with Cognito there is no other."),
 ];
 
 /// The variables, one a paragraph, for `--help`.

@@ -102,6 +102,8 @@ ids! {
     ImportId = ImportJob,
     /// An export.
     ExportId = Export,
+    /// A file that was announced; not a node.
+    UploadId = Upload,
 }
 
 #[cfg(test)]

@@ -20,4 +20,5 @@ pub mod prompts;
 pub mod quality;
 pub mod sections;
 pub mod templates;
+pub mod uploads;
 pub mod work;

@@ -16,6 +16,29 @@ pub const WRITE_EXPORT: &str = "write_export";
 /// Kind of [`DeleteObjects`].
 pub const DELETE_OBJECTS: &str = "delete_objects";
 
+/// How a job ended that was settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobEnding {
+    /// Its effect is there, or there was nothing left to do.
+    Done,
+    /// It is done again later.
+    Retried,
+    /// It failed for good, and whoever waits for it was told.
+    Failed,
+}
+
+impl JobEnding {
+    /// The word for metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Retried => "retried",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Write one section of a project: the unit of paid work.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct DraftSection {

@@ -9,7 +9,7 @@ use super::people::{User, user};
 use super::projects::{ProjectConnection, ProjectRowInput};
 use super::quality::IssueSeverity;
 use super::scalars::DateTime;
-use crate::domain::ids::BatchId;
+use crate::domain::ids::{BatchId, UploadId};
 use crate::domain::imports as domain;
 use crate::domain::projects::ProjectFilter;
 use crate::error::{Error, ProblemCode};
@@ -388,6 +388,8 @@ impl ImportJob {
 /// Where projects come from: exactly one of these.
 #[derive(OneofObject)]
 pub enum ImportSource {
+    /// A file that was sent to the address of `createUpload`.
+    UploadId(ID),
     /// A small file in the request.
     File(Upload),
     /// Rows.
@@ -472,6 +474,7 @@ pub struct ImportPayload {
 /// What was sent, read into memory; it is small by the limits of the front.
 async fn source(ctx: &Context<'_>, source: ImportSource) -> crate::error::Result<domain::ImportSource> {
     match source {
+        ImportSource::UploadId(id) => Ok(domain::ImportSource::Upload(UploadId::from_global(&id))),
         ImportSource::Text(text) => Ok(domain::ImportSource::File { name: None, bytes: text.into_bytes() }),
         ImportSource::Rows(rows) => {
             let rows = rows.into_iter().enumerate().map(|(index, row)| row.into_draft(&format!("input.source.rows.{index}")));

@@ -1,7 +1,7 @@
 //! What this server is and what it allows.
 
 use super::jobs::{Money, RequestErrorCode};
-use crate::domain::{events, imports, paging, quality, templates};
+use crate::domain::{events, imports, paging, quality, templates, uploads};
 use crate::error::FaultCode;
 use crate::services::Services;
 use crate::services::imports::MAX_INLINE_BYTES;
@@ -25,6 +25,8 @@ pub struct ApiInfo {
     rules_version: String,
     /// Largest file for the `Upload` scalar, in bytes.
     max_inline_upload_bytes: i32,
+    /// Largest file for `createUpload`, in bytes.
+    max_upload_bytes: i32,
     /// Most rows in one import.
     max_import_rows: i32,
     /// Most characters in one cell or section (the AIF's limit for an answer).
@@ -82,6 +84,7 @@ impl InfoQuery {
             schema_version: SCHEMA_VERSION.to_owned(),
             rules_version: quality::RULES_VERSION.to_owned(),
             max_inline_upload_bytes: number(MAX_INLINE_BYTES),
+            max_upload_bytes: number(uploads::MAX_UPLOAD_BYTES),
             max_import_rows: number(imports::MAX_IMPORT_ROWS),
             max_section_chars: templates::MAX_SECTION_CHARS,
             max_page_size: paging::MAX_PAGE_SIZE,

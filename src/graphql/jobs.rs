@@ -139,6 +139,8 @@ pub enum UserErrorCode {
     BlockingIssues,
     /// The file is of a kind that cannot be read.
     UnsupportedFile,
+    /// The upload has expired or never arrived, or another file than the announced one has arrived.
+    UploadMissing,
     /// The template lacks what is needed or is archived.
     TemplateUnusable,
 }

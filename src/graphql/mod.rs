@@ -7,6 +7,7 @@ pub mod connections;
 pub mod context;
 pub mod exports;
 pub mod facts;
+pub mod failures;
 pub mod generations;
 pub mod imports;
 pub mod info;
@@ -20,6 +21,7 @@ pub mod quality;
 pub mod scalars;
 pub mod sections;
 pub mod templates;
+pub mod uploads;
 
 use crate::services::Services;
 use async_graphql::{MergedObject, SDLExportOptions, Schema};
@@ -42,6 +44,7 @@ pub struct Query(
 #[derive(Debug, Default, MergedObject)]
 pub struct Mutation(
     batches::BatchesMutation,
+    uploads::UploadsMutation,
     imports::ImportsMutation,
     projects::ProjectsMutation,
     templates::TemplatesMutation,
@@ -65,6 +68,7 @@ fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, progress::Subscrip
         // no field returns these interfaces, and without this they would vanish from the schema
         .register_output_type::<nodes::Job>()
         .register_output_type::<progress::StreamEvent>()
+        .extension(failures::ErrorPaths)
         .limit_depth(info::MAX_DEPTH)
         .limit_complexity(info::MAX_COMPLEXITY)
 }
@@ -74,6 +78,13 @@ fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, progress::Subscrip
 pub fn schema(services: Services, settings: ApiSettings) -> AppSchema {
     let builder = builder().data(services);
     if settings.introspection { builder.finish() } else { builder.disable_introspection().disable_suggestions().finish() }
+}
+
+/// The schema without anything behind it: for what is decided before a resolver asks a service.
+#[cfg(any(test, fuzzing))]
+#[must_use]
+pub fn without_services() -> AppSchema {
+    builder().finish()
 }
 
 /// The schema in SDL: what `schema.graphql` holds.

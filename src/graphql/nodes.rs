@@ -89,6 +89,8 @@ async fn find(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
         IdKind::GenerationAttempt => load(ctx, AttemptId(uuid)).await?.map(|row| Node::GenerationAttempt(Box::new(row.into()))),
         IdKind::ImportJob => load(ctx, ImportId(uuid)).await?.map(|row| Node::ImportJob(Box::new(row.into()))),
         IdKind::Export => services.exports.find(actor, ExportId(uuid)).await?.map(|row| Node::Export(Box::new(row.into()))),
+        // a permission to send a file, not an object to look at
+        IdKind::Upload => None,
         IdKind::User => load(ctx, UserId(uuid)).await?.map(|row| Node::User(row.into())),
         IdKind::Workspace => services.people.find_workspace(actor, WorkspaceId(uuid)).await?.map(|row| Node::Workspace(row.into())),
     })

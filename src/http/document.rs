@@ -1,7 +1,7 @@
 //! From a client's operation to one that may be executed: parse, guard, choose the operation, fill in variables. It is
 //! shared by HTTP and WebSocket and must know neither. What async-graphql checks itself is left to it.
 
-use super::{guard, merging, merging::SchemaTypes, roots};
+use super::{guard, merging, merging::SchemaTypes, roots, typename};
 use crate::error::{Error, FaultCode, Result};
 use async_graphql::{
     Pos, Request, Value, Variables,
@@ -39,6 +39,8 @@ impl Operation {
     /// # Errors
     /// `PARSE_FAILED` if this is not a GraphQL request in JSON.
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
+        // RFC 8259 lets parsers ignore a byte order mark.
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
         let operation = if is_object { serde_json::from_slice(bytes).ok() } else { None };
         operation.ok_or_else(|| Error::fault(FaultCode::ParseFailed, "The body must be one GraphQL request in JSON: {\"query\": \"…\"}."))
@@ -115,6 +117,8 @@ pub struct Prepared {
     pub request: Request,
     /// Query, mutation or subscription.
     pub kind: OperationType,
+    /// Its name, if it has one.
+    pub name: Option<String>,
     /// True if it is answered without a token.
     pub public: bool,
 }
@@ -130,7 +134,8 @@ pub fn prepare(mut request: Request, rules: &Rules) -> Result<Prepared, Rejectio
     }
     let mut document = parse_query(&request.query).map_err(|error| syntax_error(&error))?;
     guard::check(&document)?;
-    let operation = choose(&document, request.operation_name.as_deref())?;
+    let (name, operation) = choose(&document, request.operation_name.as_deref())?;
+    let name = name.map(str::to_owned);
     let fields = roots::fields(&document, operation);
     if !rules.introspection && fields.iter().any(|field| matches!(field.node.name.node.as_str(), "__schema" | "__type")) {
         return Err(Rejection::invalid("Introspection is off on this server.", Vec::new()));
@@ -145,18 +150,23 @@ pub fn prepare(mut request: Request, rules: &Rules) -> Result<Prepared, Rejectio
     if kind == OperationType::Subscription {
         roots::lift(&mut document, request.operation_name.as_deref(), rules.types.subscription());
     }
+    typename::mend(&mut document)?;
     request.set_parsed_query(document);
-    Ok(Prepared { request, kind, public })
+    Ok(Prepared { request, kind, name, public })
 }
 
-fn choose<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'a OperationDefinition, Rejection> {
+/// The operation that is meant, with its name.
+fn choose<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<(Option<&'a str>, &'a OperationDefinition), Rejection> {
     let unknown = |name: &str| Rejection::invalid(format!("The document has no operation named {name:.60}."), Vec::new());
     match (&document.operations, name) {
-        (DocumentOperations::Single(operation), None) => Ok(&operation.node),
+        (DocumentOperations::Single(operation), None) => Ok((None, &operation.node)),
         (DocumentOperations::Single(_), Some(name)) => Err(unknown(name)),
-        (DocumentOperations::Multiple(all), Some(name)) => all.get(name).map(|operation| &operation.node).ok_or_else(|| unknown(name)),
-        (DocumentOperations::Multiple(all), None) => match (all.values().next(), all.len()) {
-            (Some(operation), 1) => Ok(&operation.node),
+        (DocumentOperations::Multiple(all), Some(name)) => {
+            let found = all.get_key_value(name).map(|(name, operation)| (Some(name.as_str()), &operation.node));
+            found.ok_or_else(|| unknown(name))
+        }
+        (DocumentOperations::Multiple(all), None) => match (all.iter().next(), all.len()) {
+            (Some((name, operation)), 1) => Ok((Some(name.as_str()), &operation.node)),
             _ => Err(Rejection::invalid("The document has several operations; name one in `operationName`.", Vec::new())),
         },
     }

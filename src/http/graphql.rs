@@ -1,12 +1,15 @@
 //! GraphQL over HTTP: reads an operation from GET or POST, lets it be checked and executed, and answers with the right
-//! status. WebSocket upgrades of the same address are passed on. It must not know what the schema holds.
+//! status. WebSocket upgrades of the same address and event streams are passed on. It must not know what the schema
+//! holds.
 
 use super::{
     Front, RequestId, auth,
-    document::{self, Operation},
-    negotiate::{self, Media},
+    document::{self, Operation, Prepared},
+    events, handshake,
+    negotiate::{self, Accepted, Events, Media},
+    observe::Observation,
     respond::{self, Refused, Reply},
-    uploads, websocket,
+    uploads,
 };
 use crate::{
     error::{Error, FaultCode},
@@ -20,35 +23,48 @@ use axum::{
 };
 use futures::{FutureExt, StreamExt};
 use http::{HeaderMap, Method, StatusCode, header};
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tracing::Instrument;
 
 /// Largest JSON body of a caller without a token, in bytes.
 pub const MAX_ANONYMOUS_BODY: usize = 256 << 10;
 /// What is read past a limit and thrown away, so that the client sees the answer in place of a reset connection.
 const MAX_DISCARDED: usize = 8 << 20;
-/// Longest time for a body to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest time to read on after a refusal.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Parameters of a request, as the specification names them.
+const PARAMETERS: [&str; 4] = ["query", "operationName", "variables", "extensions"];
 
 /// Handles `/graphql`.
 pub async fn handle(State(front): State<Arc<Front>>, request: Request) -> Response {
     let id = RequestId::of(request.extensions());
-    if websocket::is_upgrade(request.headers()) {
-        return websocket::upgrade(front, request, id).await;
+    if handshake::is_upgrade(request.headers()) {
+        return handshake::upgrade(front, request, id).await;
     }
-    let media = negotiate::accepted(request.headers());
-    let reply = Reply { media: media.unwrap_or(Media::Json), request: id };
-    let answered = if media.is_some() {
-        answer(&front, request, &reply).await
-    } else {
-        let message = "Accept application/graphql-response+json or application/json.";
+    let accepted = negotiate::accepted(request.headers());
+    let reply = Reply { media: accepted.result.unwrap_or(Media::Json), request: id };
+    let mut seen = Observation::begin("http");
+    let answered = if accepted.is_nothing() {
+        discard(request).await;
+        let message = "Accept application/graphql-response+json, application/json or text/event-stream.";
         Err(Refused::invalid(StatusCode::NOT_ACCEPTABLE, message))
+    } else {
+        answer(&front, request, accepted, &reply, &mut seen).await
     };
-    answered.unwrap_or_else(|refused| reply.refuse(&refused))
+    answered.unwrap_or_else(|refused| {
+        seen.fail(respond::public_code(&refused.error));
+        reply.refuse(&refused)
+    })
 }
 
-async fn answer(front: &Front, request: Request, reply: &Reply) -> Result<Response, Refused> {
+async fn answer(
+    front: &Arc<Front>,
+    request: Request,
+    accepted: Accepted,
+    reply: &Reply,
+    seen: &mut Observation,
+) -> Result<Response, Refused> {
     let settings = &front.state.settings;
     let method = request.method().clone();
     if method != Method::GET && method != Method::POST {
@@ -68,34 +84,62 @@ async fn answer(front: &Front, request: Request, reply: &Reply) -> Result<Respon
             from_body(request, actor.is_some(), settings.max_inline_upload_bytes).await
         }
     };
-    let read = tokio::time::timeout(BODY_TIMEOUT, read).await;
+    let read = tokio::time::timeout(settings.body_timeout, read).await;
     let request = read.unwrap_or_else(|_| {
         let error = Error::fault(FaultCode::Timeout, "The body came too slowly.");
         Err(Refused { status: StatusCode::REQUEST_TIMEOUT, error, allow: None })
     })?;
     let prepared = match document::prepare(request, &front.rules) {
         Ok(prepared) => prepared,
-        Err(rejection) => return Ok(reply.reject(rejection)),
+        Err(rejection) => {
+            seen.fail(rejection.code);
+            return Ok(match accepted.events {
+                Events::Preferred => events::refuse(&respond::list(&[rejection.into()])),
+                _ => reply.reject(rejection),
+            });
+        }
     };
-    if method == Method::GET && prepared.kind != OperationType::Query {
-        return Err(not_allowed("GET is for queries only.", "POST"));
+    if method == Method::GET && prepared.kind == OperationType::Mutation {
+        return Err(not_allowed("A mutation needs POST.", "POST"));
     }
     if actor.is_none() && !prepared.public {
         return Err(Error::fault(FaultCode::Unauthenticated, "Send a token: Authorization: Bearer <token>.").into());
     }
-    if prepared.kind == OperationType::Subscription {
-        return Err(Refused::invalid(StatusCode::BAD_REQUEST, "Subscriptions need a WebSocket (graphql-transport-ws)."));
+    let is_subscription = prepared.kind == OperationType::Subscription;
+    if accepted.events == Events::Preferred || (is_subscription && accepted.events == Events::Accepted) {
+        let seen = seen.hand_over("event_stream");
+        return Ok(events::answer(front, prepared, actor, reply.request.clone(), seen));
     }
+    if is_subscription {
+        let message = "Subscriptions need `Accept: text/event-stream` or a WebSocket (graphql-transport-ws).";
+        return Err(Refused::invalid(StatusCode::BAD_REQUEST, message));
+    }
+    seen.execute(&front.names, &prepared, actor.is_some());
+    let span = operation_span(&prepared, &reply.request);
     let mut request = prepared.request;
     let loads = Loads::default();
     request.data = context::session(&front.state.services, actor, &loads);
     // A panic in a resolver and one that never ends are answered too.
-    let execution = AssertUnwindSafe(loads.drive(front.state.schema.execute(request))).catch_unwind();
+    let execution = AssertUnwindSafe(loads.drive(front.state.schema.execute(request))).catch_unwind().instrument(span);
     match tokio::time::timeout(settings.request_timeout, execution).await {
-        Ok(Ok(response)) => Ok(reply.result(response)),
+        Ok(Ok(response)) => {
+            seen.result(&response);
+            Ok(reply.result(response))
+        }
         Ok(Err(_)) => Err(respond::internal("a resolver panicked").into()),
         Err(_) => Err(timed_out().into()),
     }
+}
+
+/// The span of an operation, for logs and traces: its name and kind, never its document or variables.
+pub fn operation_span(prepared: &Prepared, request: &RequestId) -> tracing::Span {
+    let kind = match prepared.kind {
+        OperationType::Query => "query",
+        OperationType::Mutation => "mutation",
+        OperationType::Subscription => "subscription",
+    };
+    let name: String = prepared.name.iter().flat_map(|name| name.chars()).take(64).collect();
+    tracing::error_span!("operation", request_id = request.as_str(), graphql.operation.type = kind, graphql.operation.name = name)
 }
 
 /// The error of an operation that took too long.
@@ -110,7 +154,12 @@ fn not_allowed(message: &str, allow: &'static str) -> Refused {
 fn from_query(query: &str) -> Result<async_graphql::Request, Refused> {
     let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
     let mut operation = Operation::default();
+    let mut seen = HashSet::new();
     for (key, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
+        // Of two values, which one counts would be a guess.
+        if !seen.insert(key.clone()) && PARAMETERS.contains(&key.as_str()) {
+            return Err(Refused::invalid(StatusCode::BAD_REQUEST, "A parameter stands twice in the address."));
+        }
         match key.as_str() {
             "query" => operation.query = Some(value),
             "operationName" => operation.name = Some(value),
@@ -159,8 +208,11 @@ enum BodyKind {
 /// Only what makes browsers ask first (a preflight) is accepted, so that no foreign page can write with a form.
 fn body_kind(headers: &HeaderMap) -> Result<BodyKind, Refused> {
     let unsupported = |message: &str| Refused::invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+    if headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity") {
         return Err(unsupported("The body must not be compressed."));
+    }
+    if headers.get_all(header::CONTENT_TYPE).iter().nth(1).is_some() {
+        return Err(unsupported("Send one content-type."));
     }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mime = content_type.parse::<mime::Mime>().ok();
@@ -252,5 +304,7 @@ mod tests {
         assert_eq!(request.variables.len(), 1);
         assert!(from_query("variables=%7B%7D").is_err());
         assert!(from_query("query=%7Bx%7D&variables=%5B%5D").is_err());
+        assert!(from_query("query=%7Bx%7D&query=%7By%7D").is_err());
+        assert!(from_query("query=%7Bx%7D&operationName=&operationName=&other=1&other=2").is_ok());
     }
 }

@@ -81,6 +81,8 @@ mod tests {
             playground: true,
             max_inline_upload_bytes: 1,
             request_timeout: Duration::from_secs(1),
+            body_timeout: Duration::from_secs(1),
+            quotas: crate::http::Quotas::default(),
             playground_token: None,
         }
     }

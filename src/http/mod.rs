@@ -1,25 +1,41 @@
-//! The front door: HTTP, WebSocket, the playground and health checks. It turns requests into GraphQL operations with an
+//! The front door: HTTP, WebSocket, event streams, the playground and health checks. It turns requests into GraphQL operations with an
 //! actor and turns answers and errors into responses. It must not decide anything about batches or projects and must
 //! not know SQL.
 
 mod auth;
+mod closing;
+mod dialect;
 mod document;
+mod events;
+mod execution;
+mod frames;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod graphql;
 mod guard;
+mod handshake;
 mod hosts;
+mod legacy;
 mod merging;
 mod negotiate;
+mod observe;
+mod ops;
 mod playground;
 mod protocol;
+mod quotas;
 mod respond;
 mod roots;
 mod router;
 mod server;
+mod typename;
 mod uploads;
 mod websocket;
 
+pub use ops::{MetricsText, OpsState, ops_router};
+pub use quotas::Quotas;
 pub use router::{ObjectService, router};
-pub use server::serve;
+pub use server::{Timing, serve};
 
 use crate::{graphql::AppSchema, identity::Identity, services::Services};
 use std::{sync::Arc, time::Duration};
@@ -44,6 +60,10 @@ pub struct HttpSettings {
     pub max_inline_upload_bytes: usize,
     /// Longest time that a query or a mutation may take.
     pub request_timeout: Duration,
+    /// Longest time for a body to arrive.
+    pub body_timeout: Duration,
+    /// Most sockets and streams.
+    pub quotas: Quotas,
     /// Fills in the playground's token; none unless the local issuer is used.
     pub playground_token: Option<LocalToken>,
 }
@@ -59,6 +79,8 @@ pub struct HttpState {
     pub services: Services,
     /// The configuration.
     pub settings: Arc<HttpSettings>,
+    /// The metrics of the process.
+    pub metrics: MetricsText,
     /// Cancelled when the process drains: sockets end with a code that clients retry on.
     pub shutdown: CancellationToken,
 }
@@ -67,6 +89,8 @@ pub struct HttpState {
 struct Front {
     state: HttpState,
     rules: document::Rules,
+    names: observe::Names,
+    places: quotas::Places,
 }
 
 /// Identifies a request in the log and in the `x-request-id` header; the reference that a client sees on INTERNAL.

@@ -12,14 +12,17 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use rust_embed::RustEmbed;
 use std::sync::Arc;
 
-/// Only what the server itself serves; the editor starts workers from blobs and writes style attributes.
+/// Only what the server itself serves; scripts are files, never inline. Styles are another matter: the editor writes
+/// style elements and attributes for its theme and its layout, and starts its workers from blobs.
 const POLICY: &str = "default-src 'none'; script-src 'self'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; \
      img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'";
+/// The page needs no device.
+const PERMISSIONS: &str = "camera=(), geolocation=(), microphone=(), payment=(), usb=()";
 /// What the built page has in place of a token.
 const PLACEHOLDER: &str = r#"name="claimwright-token" content="""#;
 /// Shown when the playground was not built.
@@ -82,8 +85,9 @@ fn respond(body: Vec<u8>, content_type: &str, caching: &'static str) -> Response
         (header::CONTENT_TYPE, content_type),
         (header::CACHE_CONTROL, HeaderValue::from_static(caching)),
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
-        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+        (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+        (HeaderName::from_static("permissions-policy"), HeaderValue::from_static(PERMISSIONS)),
     ];
     (StatusCode::OK, headers, body).into_response()
 }

@@ -1,47 +1,62 @@
 //! Messages of graphql-transport-ws (PROTOCOL.md of graphql-ws): reads those of clients, writes those of the server.
 //! It must not know sockets or schemas.
 
-use super::document::Operation;
+use super::{
+    dialect::{ClientMessage, Invalid},
+    document::Operation,
+};
 use serde_json::{Map, Value, json};
 
-/// A message that a client may send.
-#[derive(Debug)]
-pub enum ClientMessage {
-    /// Opens the session; carries the token.
-    Init(Option<Value>),
-    /// Wants a pong with the same payload.
-    Ping(Option<Value>),
-    /// Answers a ping.
-    Pong,
-    /// Starts an operation under an id that the client chose.
-    Subscribe(String, Operation),
-    /// Ends an operation.
-    Complete(String),
+/// Reads a message.
+///
+/// # Errors
+/// Why a client may not send this.
+pub fn decode(text: &str) -> Result<ClientMessage, Invalid> {
+    let mut message: Map<String, Value> = serde_json::from_str(text).map_err(|_| Invalid::new("not a JSON object"))?;
+    let kind = message.get("type").and_then(Value::as_str).ok_or(Invalid::new("no `type`"))?.to_owned();
+    let payload = message.remove("payload").filter(|payload| !payload.is_null());
+    if payload.as_ref().is_some_and(|payload| !payload.is_object()) {
+        return Err(Invalid::new("`payload` must be an object"));
+    }
+    let id = || match message.get("id") {
+        Some(Value::String(id)) if !id.is_empty() => Ok(id.clone()),
+        _ => Err(Invalid::new("`id` must be a string that is not empty")),
+    };
+    match kind.as_str() {
+        "connection_init" => Ok(ClientMessage::Init(payload)),
+        "ping" => Ok(ClientMessage::Ping(payload)),
+        "pong" => Ok(ClientMessage::Pong),
+        "complete" => Ok(ClientMessage::Complete(id()?)),
+        "subscribe" => {
+            let id = id()?;
+            let payload = payload.ok_or(Invalid::new("`payload` is missing"))?;
+            Ok(ClientMessage::Subscribe(id, operation(payload)?))
+        }
+        _ => Err(Invalid::new("unknown `type`")),
+    }
 }
 
-/// Reads a message. `None`: a client may not send this, so the socket is closed with 4400.
-pub fn decode(text: &str) -> Option<ClientMessage> {
-    let mut message: Map<String, Value> = serde_json::from_str(text).ok()?;
-    let id = message.get("id").and_then(Value::as_str).filter(|id| !id.is_empty()).map(str::to_owned);
-    let payload = message.remove("payload").filter(|payload| !payload.is_null());
-    let is_object = payload.as_ref().is_none_or(Value::is_object);
-    match message.get("type")?.as_str()? {
-        "connection_init" if is_object => Some(ClientMessage::Init(payload)),
-        "ping" if is_object => Some(ClientMessage::Ping(payload)),
-        "pong" if is_object => Some(ClientMessage::Pong),
-        "complete" => Some(ClientMessage::Complete(id?)),
-        "subscribe" if is_object => {
-            let operation: Operation = serde_json::from_value(payload?).ok()?;
-            operation.query.is_some().then_some(())?;
-            Some(ClientMessage::Subscribe(id?, operation))
-        }
-        _ => None,
+/// Reads the payload that starts an operation, in either dialect.
+///
+/// # Errors
+/// A parameter is missing or has the wrong type.
+pub fn operation(payload: Value) -> Result<Operation, Invalid> {
+    let operation: Operation =
+        serde_json::from_value(payload).map_err(|_| Invalid::new("a parameter of the operation has the wrong type"))?;
+    if operation.query.is_none() {
+        return Err(Invalid::new("`query` is missing"));
     }
+    Ok(operation)
 }
 
 /// `connection_ack`.
 pub fn ack() -> String {
     json!({ "type": "connection_ack" }).to_string()
+}
+
+/// `ping`.
+pub fn ping() -> String {
+    json!({ "type": "ping" }).to_string()
 }
 
 /// `pong` with the payload of the ping.
@@ -73,12 +88,12 @@ mod tests {
 
     #[test]
     fn the_messages_of_a_client_are_read() {
-        assert!(matches!(decode(r#"{"type":"connection_init"}"#), Some(ClientMessage::Init(None))));
-        assert!(matches!(decode(r#"{"type":"connection_init","payload":null}"#), Some(ClientMessage::Init(None))));
-        assert!(matches!(decode(r#"{"type":"ping","payload":{"a":1}}"#), Some(ClientMessage::Ping(Some(_)))));
-        assert!(matches!(decode(r#"{"type":"complete","id":"1"}"#), Some(ClientMessage::Complete(id)) if id == "1"));
-        let subscribe = r#"{"type":"subscribe","id":"1","payload":{"query":"{a}","variables":null,"operationName":null}}"#;
-        assert!(matches!(decode(subscribe), Some(ClientMessage::Subscribe(id, _)) if id == "1"));
+        assert!(matches!(decode(r#"{"type":"connection_init"}"#), Ok(ClientMessage::Init(None))));
+        assert!(matches!(decode(r#"{"type":"connection_init","payload":null}"#), Ok(ClientMessage::Init(None))));
+        assert!(matches!(decode(r#"{"type":"ping","payload":{"a":1}}"#), Ok(ClientMessage::Ping(Some(_)))));
+        assert!(matches!(decode(r#"{"type":"complete","id":"1"}"#), Ok(ClientMessage::Complete(id)) if id == "1"));
+        let subscribe = r#"{"type":"subscribe","id":"1","payload":{"query":"{a}","variables":null,"operationName":null,"extensions":{}}}"#;
+        assert!(matches!(decode(subscribe), Ok(ClientMessage::Subscribe(id, _)) if id == "1"));
     }
 
     #[test]
@@ -101,7 +116,7 @@ mod tests {
             r#"{"type":"subscribe","id":"1","payload":{"query":"{a}","variables":[]}}"#,
         ];
         for text in texts {
-            assert!(decode(text).is_none(), "{text}");
+            assert!(decode(text).is_err(), "{text}");
         }
     }
 

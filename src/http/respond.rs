@@ -2,7 +2,10 @@
 //! and headers. What only the log may know is logged here, once, with the request id. It must not execute anything.
 
 use super::{RequestId, document::Rejection, negotiate::Media};
-use crate::error::{Error, FaultCode, ProblemCode};
+use crate::{
+    error::{Error, FaultCode, Problem, ProblemCode},
+    graphql::failures,
+};
 use async_graphql::{ErrorExtensionValues, Pos, ServerError, Value};
 use axum::{
     body::Body,
@@ -50,9 +53,8 @@ impl PublicError {
         let fault = match error {
             Error::Fault(fault) => fault,
             Error::Refused(problems) => {
-                let is_missing = problems.iter().any(|problem| problem.code == ProblemCode::NotFound);
                 let message = problems.first().map_or("The request was refused.", |problem| &problem.message);
-                return Self::new(if is_missing { FaultCode::NotFound } else { FaultCode::ValidationFailed }, message);
+                return Self::new(code_of_problems(problems), message);
             }
         };
         let mut public = Self::new(fault.code, &fault.message);
@@ -139,17 +141,15 @@ fn is_request_error(response: &async_graphql::Response) -> bool {
     matches!(response.data, Value::Null) && !response.errors.is_empty() && response.errors.iter().all(|error| error.path.is_empty())
 }
 
-/// True if the first answer of a subscription says that it will not start: no data and an error that was made on
-/// purpose. An event whose root was nulled looks the same but for that.
+/// True if the first answer of a subscription says that it will not start: no data, and an error that came up before a
+/// field of an event was executed. An event whose root was nulled looks the same but for that.
 pub fn is_refusal(response: &async_graphql::Response) -> bool {
-    let is_meant = |error: &ServerError| {
-        error.source::<Error>().is_some() || error.extensions.as_ref().is_some_and(|extensions| extensions.get("code").is_some())
-    };
-    is_request_error(response) || (matches!(response.data, Value::Null) && response.errors.iter().any(is_meant))
+    matches!(response.data, Value::Null) && response.errors.iter().any(|error| !failures::is_of_a_field(error))
 }
 
 /// Completes an error of async-graphql, which has a code only if a resolver gave it one.
 fn publish(error: &mut ServerError, request: &RequestId) {
+    failures::settle(error);
     if error.extensions.as_ref().is_some_and(|extensions| extensions.get("code").is_some()) {
         error.message = shortened(&error.message);
         return;
@@ -159,7 +159,7 @@ fn publish(error: &mut ServerError, request: &RequestId) {
     } else if error.source.is_some() {
         // A foreign error that came up by `?`: its text is not meant for clients.
         PublicError::of(&Error::internal(error.message.clone()), request)
-    } else if matches!(error.message.as_str(), "Query is too complex." | "Query is nested too deep.") {
+    } else if is_beyond_limits(&error.message) {
         PublicError::new(FaultCode::TooComplex, &error.message)
     } else {
         PublicError::new(FaultCode::ValidationFailed, &error.message)
@@ -168,6 +168,38 @@ fn publish(error: &mut ServerError, request: &RequestId) {
     fill(&mut extensions, &public.extensions);
     error.message = public.message;
     error.extensions = Some(extensions);
+}
+
+/// The code that an error of a result has or will get, without describing it (which would log its cause).
+pub fn code_of(error: &ServerError) -> FaultCode {
+    if let Some(Value::String(word)) = error.extensions.as_ref().and_then(|extensions| extensions.get("code")) {
+        return word.parse().unwrap_or(FaultCode::Internal);
+    }
+    match error.source::<Error>() {
+        Some(known) => public_code(known),
+        None if error.source.is_some() => FaultCode::Internal,
+        None if is_beyond_limits(&error.message) => FaultCode::TooComplex,
+        None => FaultCode::ValidationFailed,
+    }
+}
+
+/// The code of a request whose arguments have problems.
+fn code_of_problems(problems: &[Problem]) -> FaultCode {
+    let is_missing = problems.iter().any(|problem| problem.code == ProblemCode::NotFound);
+    if is_missing { FaultCode::NotFound } else { FaultCode::ValidationFailed }
+}
+
+/// The code that clients see of an error.
+pub fn public_code(error: &Error) -> FaultCode {
+    match error {
+        Error::Fault(fault) => fault.code,
+        Error::Refused(problems) => code_of_problems(problems),
+    }
+}
+
+/// True for the messages of async-graphql's own limits.
+fn is_beyond_limits(message: &str) -> bool {
+    matches!(message, "Query is too complex." | "Query is nested too deep.")
 }
 
 fn fill(extensions: &mut ErrorExtensionValues, public: &Extensions) {
@@ -342,9 +374,8 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_told_from_events_whose_root_was_nulled() {
+    fn a_refusal_keeps_its_code() {
         let mut error = ServerError::new("x", None).with_path(vec![PathSegment::Field("a".into())]);
-        assert!(!is_refusal(&async_graphql::Response::from_errors(vec![error.clone()])));
         error.source = Some(std::sync::Arc::new(Error::fault(FaultCode::NotFound, "There is no such batch.")));
         let response = async_graphql::Response::from_errors(vec![error]);
         assert!(is_refusal(&response));

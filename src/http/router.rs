@@ -6,10 +6,16 @@ use super::{
     graphql, hosts,
     merging::SchemaTypes,
     negotiate::Media,
-    playground, respond,
+    observe::Names,
+    ops,
+    ops::OpsState,
+    playground,
+    quotas::Places,
+    respond,
     respond::{Refused, Reply},
 };
 use crate::error::{Error, FaultCode, Result};
+use crate::trace;
 use axum::{
     Router,
     extract::{Request, State},
@@ -18,12 +24,14 @@ use axum::{
     routing::{any, get},
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use serde_json::json;
 use std::{any::Any, convert::Infallible, sync::Arc, time::Duration};
 use tower::util::BoxCloneSyncService;
 use tower_http::{
     catch_panic::CatchPanicLayer,
-    compression::{CompressionLayer, predicate::SizeAbove},
+    compression::{
+        CompressionLayer,
+        predicate::{NotForContentType, Predicate, SizeAbove},
+    },
     cors::{AllowOrigin, CorsLayer},
 };
 use tracing::Instrument;
@@ -32,10 +40,16 @@ use tracing::Instrument;
 pub type ObjectService = BoxCloneSyncService<Request, Response, Infallible>;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest time for the checks behind `/health/ready`.
-const READY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bodies below this size, in bytes, are not worth compressing.
 const COMPRESS_ABOVE: u64 = 1 << 10;
+
+/// What every answer says unless its handler says something else: it is what it says it is, and no page.
+const ALWAYS: [(HeaderName, &str); 4] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+];
 
 /// All routes. `objects` serves `/claimwright/{*key}` when the object store is embedded.
 ///
@@ -44,17 +58,17 @@ const COMPRESS_ABOVE: u64 = 1 << 10;
 pub fn router(state: HttpState, objects: Option<ObjectService>) -> Result<Router> {
     let types = SchemaTypes::of(&state.schema.sdl())?;
     let rules = Rules { introspection: state.settings.introspection, types };
-    let front = Arc::new(Front { state, rules });
+    let ops = OpsState { health: state.services.health.clone(), metrics: Arc::clone(&state.metrics), shutdown: state.shutdown.clone() };
+    let places = Places::new(state.settings.quotas);
+    let front = Arc::new(Front { state, rules, names: Names::default(), places });
     let routes = Router::new()
         .route("/graphql", any(graphql::handle))
         .route("/", get(playground::index))
-        .route("/health", get(health))
-        .route("/health/live", get(live))
-        .route("/health/ready", get(ready))
+        .merge(ops::routes(ops))
         .route("/.well-known/jwks.json", get(jwks))
         .fallback(playground::file_or_not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE)));
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE).and(NotForContentType::SSE)));
     // Objects are documents, which are compressed already, and their answers are signed for as they are.
     let routes = match objects {
         Some(objects) => routes.route_service("/claimwright/{*key}", objects),
@@ -74,8 +88,19 @@ async fn enter(State(front): State<Arc<Front>>, mut request: Request, next: Next
     let is_served =
         !front.state.settings.loopback_only || hosts::requested(request.uri(), request.headers()).is_some_and(hosts::is_loopback);
     let mut response = if is_served {
-        let span = tracing::info_span!("request", id = id.as_str(), method = %request.method(), path = request.uri().path());
-        next.run(request).instrument(span).await
+        // of the highest level, so that every line within it has the request's id whatever is logged
+        let span = tracing::error_span!(
+            "request",
+            request_id = id.as_str(),
+            http.request.method = %request.method(),
+            url.path = request.uri().path(),
+            http.response.status_code = tracing::field::Empty,
+            otel.kind = "server"
+        );
+        trace::follow(&span, request.headers().get("traceparent").and_then(|value| value.to_str().ok()));
+        let response = next.run(request).instrument(span.clone()).await;
+        span.record("http.response.status_code", response.status().as_u16());
+        response
     } else {
         graphql::discard(request).await;
         let message = "This server answers only to loopback names such as localhost. Set HOST and PUBLIC_URL to serve others.";
@@ -85,7 +110,12 @@ async fn enter(State(front): State<Arc<Front>>, mut request: Request, next: Next
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         headers.insert(REQUEST_ID, value);
     }
-    headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+    for (name, value) in ALWAYS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    if front.state.settings.public_url.starts_with("https://") {
+        headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(HeaderValue::from_static("max-age=31536000"));
+    }
     response
 }
 
@@ -97,7 +127,13 @@ fn cors(front: Arc<Front>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(is_allowed))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::HEAD])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("graphql-require-preflight")])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("graphql-require-preflight"),
+            // a presigned request to the embedded store asks for it
+            HeaderName::from_static("x-amz-checksum-sha256"),
+        ])
         .expose_headers([REQUEST_ID])
         .max_age(Duration::from_hours(2))
 }
@@ -113,28 +149,6 @@ fn panicked(_: Box<dyn Any + Send>) -> Response {
 async fn method_not_allowed(request: Request) -> Response {
     let refused = Refused::invalid(StatusCode::METHOD_NOT_ALLOWED, "This address does not know that method.");
     refuse(RequestId::of(request.extensions()), &refused)
-}
-
-async fn health() -> Response {
-    respond::json(StatusCode::OK, &json!({ "status": "healthy", "version": env!("CARGO_PKG_VERSION") }))
-}
-
-async fn live() -> Response {
-    respond::json(StatusCode::OK, &json!({ "status": "alive" }))
-}
-
-async fn ready(State(front): State<Arc<Front>>, request: Request) -> Response {
-    if front.state.shutdown.is_cancelled() {
-        return respond::json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "draining" }));
-    }
-    let checked = tokio::time::timeout(READY_TIMEOUT, front.state.services.health.check()).await;
-    let failed = match checked {
-        Ok(Ok(())) => return respond::json(StatusCode::OK, &json!({ "status": "ready" })),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "the checks took too long".to_owned(),
-    };
-    tracing::warn!(reference = RequestId::of(request.extensions()).as_str(), cause = failed, "not ready");
-    respond::json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "unavailable" }))
 }
 
 async fn jwks(State(front): State<Arc<Front>>, request: Request) -> Response {

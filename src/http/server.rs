@@ -16,12 +16,19 @@ use tokio_util::{
 };
 use tower::ServiceExt;
 
-/// Longest time for the head of a request to arrive, and for an idle connection to stay open.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Largest head of a request, in bytes.
 const MAX_HEAD: u32 = 64 << 10;
 /// Pause after a failed accept (no more file descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a connection may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Longest time for the head of a request to arrive, and for an idle connection to stay open.
+    pub head: Duration,
+    /// Longest time that requests and sockets have to end when the process drains.
+    pub grace: Duration,
+}
 
 /// An extension of every request: who is on the other end. As long as a copy is kept, draining waits for it; sockets
 /// keep one, because their connection has left hyper's hands.
@@ -32,14 +39,14 @@ pub struct Connection {
     _open: TaskTrackerToken,
 }
 
-/// Serves until `shutdown` is cancelled, then waits at most `grace` for requests and sockets that are open.
+/// Serves until `shutdown` is cancelled, then waits for the grace period for requests and sockets that are open.
 ///
 /// # Errors
 /// INTERNAL if the listener has no address.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, grace: Duration) -> Result<()> {
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, timing: Timing) -> Result<()> {
     let address = listener.local_addr().map_err(Error::internal)?;
     let (graceful, open, cut) = (GracefulShutdown::new(), TaskTracker::new(), CancellationToken::new());
-    let builder = builder();
+    let builder = builder(timing.head);
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -56,7 +63,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         let (builder, router, shutdown, cut) = (builder.clone(), router.clone(), shutdown.clone(), cut.clone());
         let (watcher, connection) = (graceful.watcher(), Connection { peer, _open: open.token() });
         open.spawn(async move {
-            if !has_spoken(&stream, &shutdown).await {
+            if !has_spoken(&stream, timing.head, &shutdown).await {
                 return;
             }
             let service = service_fn(move |mut request: hyper::Request<Incoming>| {
@@ -77,28 +84,28 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         graceful.shutdown().await;
         open.wait().await;
     };
-    if tokio::time::timeout(grace, drained).await.is_err() {
+    if tokio::time::timeout(timing.grace, drained).await.is_err() {
         tracing::warn!(left = open.len(), "not every connection ended within the grace period");
         cut.cancel();
     }
     Ok(())
 }
 
-fn builder() -> Builder<TokioExecutor> {
+fn builder(head: Duration) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD as usize);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(head).max_buf_size(MAX_HEAD as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_HEAD)
         .max_concurrent_streams(100)
         .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(HEADER_TIMEOUT);
+        .keep_alive_timeout(head);
     builder
 }
 
 /// Waits for the first byte: hyper-util reads it to tell HTTP/1 from HTTP/2, and its time-outs begin after that.
-async fn has_spoken(stream: &TcpStream, shutdown: &CancellationToken) -> bool {
+async fn has_spoken(stream: &TcpStream, within: Duration, shutdown: &CancellationToken) -> bool {
     // Two small writes in a row (`next`, then `complete`) would wait 40 ms for an acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY was not set");
@@ -107,6 +114,6 @@ async fn has_spoken(stream: &TcpStream, shutdown: &CancellationToken) -> bool {
     tokio::select! {
         () = shutdown.cancelled() => false,
         // Looks at a byte: `readable` may be true without one.
-        peeked = tokio::time::timeout(HEADER_TIMEOUT, stream.peek(&mut first)) => matches!(peeked, Ok(Ok(1))),
+        peeked = tokio::time::timeout(within, stream.peek(&mut first)) => matches!(peeked, Ok(Ok(1))),
     }
 }

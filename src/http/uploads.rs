@@ -139,6 +139,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn lists_of_files_and_one_file_in_several_places_are_filled() {
+        let list = ("operations", r#"{"query":"mutation($f:[Upload!]!){a(f:$f)}","variables":{"f":[null,null]}}"#);
+        let request =
+            send(&[list, ("map", r#"{"0":["variables.f.0"],"1":["variables.f.1"]}"#), ("1", "b"), ("0", "aa")], 10).await.unwrap();
+        assert_eq!(request.uploads.iter().map(|file| file.size().unwrap()).collect::<Vec<_>>(), [1, 2], "in the order in which they came");
+        let nested = ("operations", r#"{"query":"mutation($i:I!){a(i:$i)}","variables":{"i":{"x":[{"f":null}],"y":null}}}"#);
+        let request = send(&[nested, ("map", r#"{"0":["variables.i.x.0.f","variables.i.y"]}"#), ("0", "aa")], 10).await.unwrap();
+        assert_eq!(request.uploads.len(), 2);
+        for bad in ["variables.f.2", "variables.f.-1", "variables.f.x", "variables.f", "variables", "f.0", ""] {
+            let map = format!(r#"{{"0":["{bad}.more"]}}"#);
+            assert_eq!(send(&[list, ("map", &map), ("0", "a")], 10).await.err(), Some(StatusCode::BAD_REQUEST), "{bad}");
+        }
+    }
+
+    #[tokio::test]
     async fn what_does_not_follow_the_specification_is_refused() {
         let map = ("map", r#"{"0":["variables.f"]}"#);
         let eleven = format!(r#"{{"0":[{}]}}"#, [r#""variables.f""#; 11].join(","));

@@ -31,7 +31,7 @@ impl Claims {
         if self.iss != trust.issuer {
             return Err(IdentityError::BadClaims("it comes from another issuer"));
         }
-        if self.sub.is_empty() {
+        if self.sub.is_empty() || self.sub.chars().any(char::is_control) {
             return Err(IdentityError::BadClaims("it names nobody"));
         }
         let client = match self.token_use.as_str() {
@@ -57,12 +57,18 @@ impl Claims {
         Ok(Principal {
             issuer: self.iss,
             subject: self.sub,
-            email: self.email.filter(|email| !email.is_empty()),
-            name: self.name.filter(|name| !name.is_empty()),
+            email: self.email.and_then(cleaned),
+            name: self.name.and_then(cleaned),
             workspace: workspace.map_err(|_| IdentityError::BadClaims("custom:workspace_id is not a UUID"))?,
             expires_at,
         })
     }
+}
+
+/// What people write of themselves, without control characters: `PostgreSQL` keeps no NUL, and no terminal wants escapes.
+fn cleaned(mut text: String) -> Option<String> {
+    text.retain(|c| !c.is_control());
+    (!text.trim().is_empty()).then_some(text)
 }
 
 /// A `NumericDate` (RFC 7519, 2): seconds since 1970, perhaps with a fraction, up to the year 9999.

@@ -109,6 +109,11 @@ impl Keys {
         self.read().await
     }
 
+    /// True if any key is known.
+    pub fn any(&self) -> bool {
+        !self.known().is_empty()
+    }
+
     /// Replaces the keys, unless the document has none that can be used.
     async fn read(&self) -> Result<()> {
         let keys = parse(&self.source.document().await?);

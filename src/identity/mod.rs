@@ -21,11 +21,15 @@ use chrono::{DateTime, Utc};
 use claims::Claims;
 use jsonwebtoken::{Algorithm, Validation, errors::ErrorKind};
 use serde_json::{Map, Value};
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
+/// Time between two readings of the issuer's keys.
+const REFRESH_EVERY: Duration = Duration::from_mins(5);
+/// The same while none are known: until then nobody can be let in.
+const REFRESH_SOON: Duration = Duration::from_secs(2);
 /// Longest token that is looked at, in bytes.
 const MAX_TOKEN: usize = 8 << 10;
 
@@ -131,6 +135,24 @@ impl Identity {
     /// UNAVAILABLE if the keys cannot be read.
     pub async fn refresh_keys(&self) -> crate::error::Result<()> {
         self.keys.refresh((self.clock)()).await
+    }
+
+    /// Reads the issuer's keys at once and from time to time, until it is dropped. `dice` gives numbers from 0 to 1, so
+    /// that processes that were started together do not ask together.
+    pub async fn keep_keys_fresh(&self, dice: impl Fn() -> f64) {
+        loop {
+            if let Err(error) = self.refresh_keys().await {
+                tracing::warn!(%error, stale = self.has_keys(), "the issuer's keys cannot be read");
+            }
+            let pause = if self.has_keys() { REFRESH_EVERY } else { REFRESH_SOON };
+            tokio::time::sleep(pause.mul_f64(0.5 + dice() / 2.0)).await;
+        }
+    }
+
+    /// True if tokens can be checked: keys of the issuer are known, fresh or stale.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        self.issuer.is_some() || self.keys.any()
     }
 }
 

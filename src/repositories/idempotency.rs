@@ -36,6 +36,14 @@ pub async fn claim_in(
     if added == 1 {
         return Ok(None);
     }
+    find(tx, workspace, mutation, key).await
+}
+
+/// What a key was used for, if it was.
+///
+/// # Errors
+/// As the database says.
+pub async fn find(tx: &mut Tx, workspace: WorkspaceId, mutation: &str, key: &str) -> Result<Option<KnownKey>> {
     Ok(on!(tx, c => sqlx::query_as(
         "SELECT input_hash, object_id FROM idempotency_keys WHERE workspace_id = $1 AND mutation = $2 AND key = $3")
         .bind(workspace.0).bind(mutation).bind(key).fetch_optional(c).await?))

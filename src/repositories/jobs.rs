@@ -40,6 +40,8 @@ pub struct ClaimedJob {
     pub attempt: i32,
     /// Its turn in the lane.
     pub turn: i64,
+    /// `traceparent` of what queued it, if that was traced.
+    pub trace: Option<String>,
     /// The worker that claimed it.
     #[sqlx(skip)]
     pub worker: Uuid,
@@ -59,7 +61,7 @@ impl ClaimedJob {
 pub struct LostClaim;
 
 /// Queues jobs. Fair by construction (start-time fair queueing): they get consecutive turns from the lane's current one
-/// on, so runs interleave whatever their size.
+/// on, so runs interleave whatever their size. `trace` is kept with them, for whoever does them.
 ///
 /// # Errors
 /// As the database says.
@@ -69,6 +71,7 @@ pub async fn enqueue_in<P: Serialize + Sync>(
     workspace: WorkspaceId,
     run: Option<RunId>,
     jobs: &[NewJob<P>],
+    trace: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<()> {
     #[derive(Serialize)]
@@ -91,14 +94,14 @@ pub async fn enqueue_in<P: Serialize + Sync>(
             turn += 1;
         }
         let sql = tx.sql(
-            "INSERT INTO job_queue (id, lane, kind, workspace_id, run_id, payload, state, turn, due_ms, created_ms, attempt)
-             SELECT x.id, $1, x.kind, $2, $3, x.payload, 0, x.turn, $4, $4, 0
+            "INSERT INTO job_queue (id, lane, kind, workspace_id, run_id, payload, state, turn, due_ms, created_ms, attempt, trace)
+             SELECT x.id, $1, x.kind, $2, $3, x.payload, 0, x.turn, $4, $4, 0, $6
              FROM jsonb_to_recordset($5) AS x(id uuid, kind text, payload jsonb, turn bigint)",
-            "INSERT INTO job_queue (id, lane, kind, workspace_id, run_id, payload, state, turn, due_ms, created_ms, attempt)
-             SELECT unhex(value ->> 'id'), $1, value ->> 'kind', $2, $3, value -> 'payload', 0, value ->> 'turn', $4, $4, 0
+            "INSERT INTO job_queue (id, lane, kind, workspace_id, run_id, payload, state, turn, due_ms, created_ms, attempt, trace)
+             SELECT unhex(value ->> 'id'), $1, value ->> 'kind', $2, $3, value -> 'payload', 0, value ->> 'turn', $4, $4, 0, $6
              FROM json_each($5)",
         );
-        on!(tx, c => sqlx::query(sql).bind(lane).bind(workspace.0).bind(run.map(|r| r.0)).bind(now.timestamp_millis()).bind(Json(&rows))
+        on!(tx, c => sqlx::query(sql).bind(lane).bind(workspace.0).bind(run.map(|r| r.0)).bind(now.timestamp_millis()).bind(Json(&rows)).bind(trace)
             .execute(c).await.map(drop)?);
     }
     if tx.is_postgres() {
@@ -183,10 +186,10 @@ pub async fn claim(db: &Db, lane: &str, worker: Uuid, limit: i64) -> Result<Vec<
     let sql = tx.sql(
         "WITH c AS MATERIALIZED (SELECT id AS cid FROM job_queue WHERE lane = $1 AND state = 0 ORDER BY turn, id LIMIT $3 FOR UPDATE SKIP LOCKED)
          UPDATE job_queue SET state = 2, attempt = attempt + 1, claimed_by = $2 FROM c WHERE id = cid
-         RETURNING id, kind, workspace_id, run_id, payload, attempt, turn",
+         RETURNING id, kind, workspace_id, run_id, payload, attempt, turn, trace",
         "WITH c AS MATERIALIZED (SELECT id AS cid FROM job_queue WHERE lane = $1 AND state = 0 ORDER BY turn, id LIMIT $3)
          UPDATE job_queue SET state = 2, attempt = attempt + 1, claimed_by = $2 FROM c WHERE id = cid
-         RETURNING id, kind, workspace_id, run_id, payload, attempt, turn",
+         RETURNING id, kind, workspace_id, run_id, payload, attempt, turn, trace",
     );
     let mut jobs: Vec<ClaimedJob> = on!(tx, c => sqlx::query_as(sql).bind(lane).bind(worker).bind(limit).fetch_all(c).await?);
     tx.commit().await?;
@@ -205,6 +208,32 @@ pub async fn any_ready(db: &Db, lane: &str) -> Result<bool> {
     let mut tx = db.read(Scope::Everything).await?;
     let found: Option<i32> = on!(tx, c => sqlx::query_scalar("SELECT 1 FROM job_queue WHERE lane = $1 AND state = 0 LIMIT 1").bind(lane).fetch_optional(c).await?);
     Ok(found.is_some())
+}
+
+/// Jobs of a lane in one state.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Depth {
+    /// Lane.
+    pub lane: String,
+    /// State: see [`STATES`].
+    pub state: i32,
+    /// How many there are.
+    pub jobs: i64,
+    /// When the oldest was queued, in milliseconds.
+    pub oldest_ms: i64,
+}
+
+/// Names of the states of a job, by their number.
+pub const STATES: [&str; 4] = ["ready", "delayed", "running", "dead"];
+
+/// How deep the queue is: one row for each lane and state that has jobs. It reads the whole queue; not for every request.
+///
+/// # Errors
+/// As the database says.
+pub async fn depths(db: &Db) -> Result<Vec<Depth>> {
+    let mut tx = db.read(Scope::Everything).await?;
+    let sql = "SELECT lane, state, count(*) AS jobs, min(created_ms) AS oldest_ms FROM job_queue GROUP BY lane, state ORDER BY lane, state";
+    Ok(on!(tx, c => sqlx::query_as(sql).fetch_all(c).await?))
 }
 
 /// What a beat found.

@@ -42,13 +42,25 @@ pub async fn upsert_user_in(
     Ok(UserId(id))
 }
 
-/// The newest workspace that a person of this issuer was seen in.
+/// Keeps which workspace a person's token names, unless a newer token has named one.
+///
+/// # Errors
+/// As the database says.
+pub async fn name_workspace_in(tx: &mut Tx, workspace: WorkspaceId, principal: &Principal) -> Result<()> {
+    on!(tx, c => sqlx::query(
+        "INSERT INTO person_workspaces (issuer, subject, workspace_id, token_expires_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (issuer, subject) DO UPDATE SET workspace_id = excluded.workspace_id, token_expires_at = excluded.token_expires_at
+         WHERE excluded.token_expires_at >= person_workspaces.token_expires_at")
+        .bind(&principal.issuer).bind(&principal.subject).bind(workspace.0).bind(principal.expires_at).execute(c).await.map(drop)?);
+    Ok(())
+}
+
+/// The workspace that a person's newest token named, of those that named any.
 ///
 /// # Errors
 /// As the database says.
 pub async fn find_workspace_of(tx: &mut Tx, issuer: &str, subject: &str) -> Result<Option<WorkspaceId>> {
-    let id: Option<Uuid> = on!(tx, c => sqlx::query_scalar(
-        "SELECT workspace_id FROM users WHERE issuer = $1 AND subject = $2 ORDER BY created_at DESC LIMIT 1")
+    let id: Option<Uuid> = on!(tx, c => sqlx::query_scalar("SELECT workspace_id FROM person_workspaces WHERE issuer = $1 AND subject = $2")
         .bind(issuer).bind(subject).fetch_optional(c).await?);
     Ok(id.map(WorkspaceId))
 }

@@ -1,6 +1,7 @@
 //! Checks of input that several services make the same way. They collect problems, so that a person sees all at once.
 
 use crate::error::{Error, Problem, ProblemCode, Result};
+use crate::repositories::db::Tx;
 use crate::repositories::idempotency::{self, KnownKey};
 use crate::services::core::Unit;
 use sha2::{Digest, Sha256};
@@ -148,7 +149,22 @@ impl Idempotency {
         let Some(key) = &self.key else { return Ok(None) };
         let now = unit.now;
         let known = KnownKey { input_hash: self.hash.clone(), object_id: new_id };
-        match idempotency::claim_in(&mut unit.tx, workspace, mutation, key, &known, now).await? {
+        self.same_as(idempotency::claim_in(&mut unit.tx, workspace, mutation, key, &known, now).await?)
+    }
+
+    /// The object that the same request was answered with before, for requests that need what may be gone by now.
+    ///
+    /// # Errors
+    /// `IDEMPOTENCY_KEY_REUSED` if it was used with another input.
+    pub async fn find(&self, tx: &mut Tx, workspace: WorkspaceId, mutation: &str) -> Result<Option<Uuid>> {
+        match &self.key {
+            Some(key) => self.same_as(idempotency::find(tx, workspace, mutation, key).await?),
+            None => Ok(None),
+        }
+    }
+
+    fn same_as(&self, known: Option<KnownKey>) -> Result<Option<Uuid>> {
+        match known {
             None => Ok(None),
             Some(known) if known.input_hash == self.hash => Ok(Some(known.object_id)),
             Some(_) => Err(Error::refused(

@@ -9,6 +9,7 @@ use crate::domain::ids::{BatchId, WorkspaceId};
 use crate::error::{Error, Result};
 use crate::repositories::db::{Db, Scope, Tx};
 use crate::repositories::{events, jobs};
+use crate::trace;
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -120,7 +121,7 @@ impl Unit {
         new: &[jobs::NewJob<P>],
     ) -> Result<()> {
         self.wake = true;
-        jobs::enqueue_in(&mut self.tx, LANE, workspace, run, new, self.now).await
+        jobs::enqueue_in(&mut self.tx, LANE, workspace, run, new, trace::current().as_deref(), self.now).await
     }
 
     /// Rings a bell after the commit.

@@ -241,7 +241,12 @@ impl Exports {
         export.sequence += 1;
         exports::update_in(&mut unit.tx, actor.workspace, export).await?;
         unit.ring(Topic::Export(export.id), Bell::Changed);
-        unit.commit().await
+        unit.commit().await?;
+        if last {
+            let labels = [("format", export.format.as_str()), ("outcome", export.status.as_str())];
+            metrics::counter!("claimwright_exports_total", &labels).increment(1);
+        }
+        Ok(())
     }
 
     /// A short-lived link to the file, with the moment when it stops working; none until there is a file.

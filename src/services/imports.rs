@@ -6,6 +6,7 @@ use super::checks::{Idempotency, Problems, wrong_state};
 use super::core::{Core, Unit};
 use super::page_for_each;
 use super::projects::{AddError, add_in, draft_rules};
+use super::uploads::Uploads;
 use crate::adapters::events::{Bell, Topic};
 use crate::adapters::storage;
 use crate::domain::actor::Actor;
@@ -32,6 +33,8 @@ use std::time::Duration;
 /// Largest file in a request, in bytes.
 pub const MAX_INLINE_BYTES: usize = 16 << 20;
 const MAX_FILE_NAME_CHARS: usize = 255;
+/// What idempotency keys of imports belong to.
+const MUTATION: &str = "importProjects";
 /// Minutes that the link to the refused rows is valid.
 const LINK_VALID: Duration = Duration::from_mins(15);
 
@@ -39,6 +42,7 @@ const LINK_VALID: Duration = Duration::from_mins(15);
 #[derive(Debug, Clone)]
 pub struct Imports {
     core: Core,
+    uploads: Uploads,
 }
 
 /// What was read: the same for a file and for rows of the API.
@@ -51,14 +55,14 @@ struct Read {
 }
 
 impl Imports {
-    pub(super) const fn new(core: Core) -> Self {
-        Self { core }
+    pub(super) const fn new(core: Core, uploads: Uploads) -> Self {
+        Self { core, uploads }
     }
 
     /// Accepts an import; it is done in the background.
     ///
     /// # Errors
-    /// Problems of the options; `NOT_FOUND`, `WRONG_STATE` (of the batch), `TOO_MANY`, `UNSUPPORTED_FILE`.
+    /// Problems of the options; `NOT_FOUND`, `WRONG_STATE` (of the batch), `TOO_MANY`, `UNSUPPORTED_FILE`, `UPLOAD_MISSING`.
     pub async fn create(&self, actor: &Actor, new: NewImport, key: Option<String>) -> Result<ImportJob> {
         let mut new = new;
         for (heading, _) in &mut new.options.columns {
@@ -66,7 +70,12 @@ impl Imports {
         }
         let mut problems = Problems::default();
         problems.extend(new.options.problems("input.options"));
+        let mut upload = None;
         let (kind, file_name, bytes) = match new.source {
+            ImportSource::Upload(id) => {
+                upload = Some(id);
+                (SourceKind::File, None, format!("upload {}", id.0).into_bytes())
+            }
             ImportSource::File { name, bytes } => {
                 if bytes.len() > MAX_INLINE_BYTES {
                     let message = format!("The file has {} bytes; at most {MAX_INLINE_BYTES} are allowed. Divide it.", bytes.len());
@@ -90,16 +99,33 @@ impl Imports {
         let mut hashed = serde_json::to_vec(&settings).map_err(Error::internal)?;
         hashed.extend_from_slice(&bytes);
         let idempotency = Idempotency::of_bytes(key, &hashed)?;
+        let mut read = self.core.db.read(actor.workspace).await?;
+        if upload.is_some()
+            && let Some(earlier) = idempotency.find(&mut read, actor.workspace, MUTATION).await?
+        {
+            // the file of a repeated request may have expired meanwhile
+            let found = imports::find(&mut read, actor.workspace, ImportId(earlier)).await?;
+            return found.ok_or_else(|| Error::not_found("import", ""));
+        }
 
         // checked before anything is stored, and again under the lock
-        match batches::find(&mut self.core.db.read(actor.workspace).await?, actor.workspace, new.batch).await? {
+        match batches::find(&mut read, actor.workspace, new.batch).await? {
             Some(batch) if batch.deleted_at.is_none() && batch.archived_at.is_none() => {}
             Some(_) => return Err(wrong_state("input.batchId", "The batch is archived or deleted. Restore it first.")),
             None => return Err(Error::not_found("batch", "input.batchId")),
         }
+        drop(read);
+        let (bytes, file_name, _turn) = match upload {
+            // a copy of its own: uploads expire, and may be imported again meanwhile
+            Some(id) => {
+                let arrived = self.uploads.fetch(actor, id, "input.source.uploadId").await?;
+                (arrived.bytes, Some(arrived.upload.file_name), Some(arrived.turn))
+            }
+            None => (Bytes::from(bytes), file_name, None),
+        };
         let id = ImportId(self.core.new_id());
         let source_key = format!("imports/{}/{}/source", actor.workspace.0, id.0);
-        self.core.store.put(&source_key, Bytes::from(bytes), "application/octet-stream", None).await?;
+        self.core.store.put(&source_key, bytes, "application/octet-stream", None).await?;
         let job = ImportJob {
             id,
             batch: new.batch,
@@ -140,7 +166,7 @@ impl Imports {
 
     async fn accept(&self, actor: &Actor, job: ImportJob, idempotency: &Idempotency) -> Result<ImportJob> {
         let mut unit = self.core.begin(actor.workspace).await?;
-        if let Some(earlier) = idempotency.claim_in(&mut unit, actor.workspace, "importProjects", job.id.0).await? {
+        if let Some(earlier) = idempotency.claim_in(&mut unit, actor.workspace, MUTATION, job.id.0).await? {
             let found = imports::find(&mut unit.tx, actor.workspace, ImportId(earlier)).await?;
             return found.ok_or_else(|| Error::not_found("import", ""));
         }
@@ -354,7 +380,9 @@ impl Imports {
         import.started_at = import.started_at.or(import.finished_at);
         self.save(&mut unit, actor, &mut import).await?;
         unit.append(actor.workspace, import.batch, vec![crate::domain::events::BatchEvent::BatchChanged]).await?;
-        unit.commit().await
+        unit.commit().await?;
+        metrics::counter!("claimwright_imports_total", "outcome" => status.as_str()).increment(1);
+        Ok(())
     }
 
     /// Stores an import as the next of its changes and tells watchers.

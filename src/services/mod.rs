@@ -8,6 +8,7 @@ pub mod exports;
 pub mod generations;
 pub mod health;
 pub mod imports;
+pub mod migrate_data;
 pub mod narratives;
 pub mod pacing;
 pub mod people;
@@ -16,6 +17,7 @@ pub mod projects;
 pub mod sections;
 pub mod templates;
 pub mod upkeep;
+pub mod uploads;
 
 use crate::domain::paging::{Page, PageRequest};
 use crate::error::{Error, Problem, Result};
@@ -37,6 +39,8 @@ pub struct Services {
     pub templates: templates::Templates,
     /// Runs of generation.
     pub generations: generations::Generations,
+    /// Files that are sent beside a request.
+    pub uploads: uploads::Uploads,
     /// Imports.
     pub imports: imports::Imports,
     /// Exports.
@@ -57,19 +61,21 @@ impl Services {
     pub fn new(core: &core::Core) -> Self {
         let batches = batches::Batches::new(core.clone());
         let exports = exports::Exports::new(core.clone());
+        let uploads = uploads::Uploads::new(core.clone());
         Self {
             people: people::People::new(core.clone()),
             projects: projects::Projects::new(core.clone()),
             sections: sections::Sections::new(core.clone()),
             templates: templates::Templates::new(core.clone()),
             generations: generations::Generations::new(core.clone()),
-            imports: imports::Imports::new(core.clone()),
+            imports: imports::Imports::new(core.clone(), uploads.clone()),
             exports: exports.clone(),
             narratives: narratives::Narratives::new(core.clone()),
             progress: progress::Progress::new(core.clone()),
-            health: health::Health::new(core.clone()),
-            upkeep: upkeep::Upkeep::new(core.clone(), batches.clone(), exports),
+            health: health::Health::new(core),
+            upkeep: upkeep::Upkeep::new(core.clone(), batches.clone(), exports, uploads.clone()),
             batches,
+            uploads,
         }
     }
 }

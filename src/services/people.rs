@@ -9,7 +9,7 @@ use crate::domain::templates::{Template, TemplateVersion};
 use crate::error::{Error, Result};
 use crate::repositories::db::Scope;
 use crate::repositories::{people, templates};
-use chrono::Duration;
+use chrono::{DateTime, Duration, Utc};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use uuid::Uuid;
@@ -17,14 +17,28 @@ use uuid::Uuid;
 /// People that are remembered so that a request needs no write to know its caller.
 const REMEMBERED: usize = 10_000;
 
-/// What makes one person in one workspace: a change of any of it is written again.
+/// How long a person whose token names no workspace stays in the one that was found, before the table is asked again: an
+/// id token that another process has met may have named another.
+const FOUND_FOR: Duration = Duration::minutes(1);
+
+/// What makes one person in one workspace: issuer, subject, and the workspace and email that the token names.
 type Identity = (String, String, Option<Uuid>, Option<String>);
+
+/// Somebody who was met.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    user: UserId,
+    workspace: WorkspaceId,
+    /// With a workspace of the token's own: the latest end of a token that was met, so that a newer one is written again.
+    /// Without: the moment until which this is believed.
+    until: DateTime<Utc>,
+}
 
 /// Use cases of people.
 #[derive(Debug, Clone)]
 pub struct People {
     core: Core,
-    known: Arc<Mutex<HashMap<Identity, (UserId, WorkspaceId)>>>,
+    known: Arc<Mutex<HashMap<Identity, Known>>>,
 }
 
 impl People {
@@ -32,28 +46,39 @@ impl People {
         Self { core, known: Arc::default() }
     }
 
-    /// The actor of a checked token. Person and workspace are created on first sight and refreshed from the token.
+    /// The actor of a checked token. Person and workspace are created on first sight and refreshed from each new token
+    /// that says more; one that names no workspace (an access token of Cognito) is for the one that the person's newest
+    /// id token named, else for one of the person's own.
     ///
     /// # Errors
     /// As the database says.
     pub async fn actor_for(&self, principal: &Principal) -> Result<Actor> {
         let identity = (principal.issuer.clone(), principal.subject.clone(), principal.workspace, principal.email.clone());
+        let needed = if principal.workspace.is_some() { principal.expires_at } else { self.core.now() };
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&identity).copied();
-        let (user, workspace) = match known {
+        let known = match known.filter(|known| needed <= known.until) {
             Some(known) => known,
-            None => self.meet(principal).await?,
+            None => self.remember(identity, self.meet(principal).await?),
         };
-        if known.is_none() {
-            let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if all.len() >= REMEMBERED {
-                all.clear();
-            }
-            all.insert(identity, (user, workspace));
-        }
-        Ok(Actor { user: Some(user), workspace, expires_at: Some(principal.expires_at) })
+        Ok(Actor { user: Some(known.user), workspace: known.workspace, expires_at: Some(principal.expires_at) })
     }
 
-    async fn meet(&self, principal: &Principal) -> Result<(UserId, WorkspaceId)> {
+    fn remember(&self, identity: Identity, met: Known) -> Known {
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= REMEMBERED {
+            all.clear();
+        }
+        let (issuer, subject, workspace, email) = identity.clone();
+        if workspace.is_some() {
+            // what was found for tokens that name none may be another one from now on
+            all.remove(&(issuer.clone(), subject.clone(), None, None));
+            all.remove(&(issuer, subject, None, email));
+        }
+        all.insert(identity, met);
+        met
+    }
+
+    async fn meet(&self, principal: &Principal) -> Result<Known> {
         let mut unit = self.core.begin(Scope::Everything).await?;
         let (now, tx) = (unit.now, &mut unit.tx);
         let workspace = match principal.workspace {
@@ -96,9 +121,13 @@ impl People {
                 templates::create_version_in(tx, workspace, &version).await?;
             }
         }
+        if principal.workspace.is_some() {
+            people::name_workspace_in(tx, workspace, principal).await?;
+        }
         let user = people::upsert_user_in(tx, workspace, principal, &name, UserId(self.core.new_id()), now).await?;
         unit.commit().await?;
-        Ok((user, workspace))
+        let until = if principal.workspace.is_some() { principal.expires_at } else { now + FOUND_FOR };
+        Ok(Known { user, workspace, until })
     }
 
     /// The caller's workspace.

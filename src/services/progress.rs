@@ -139,12 +139,16 @@ impl Progress {
                     }
                     for event in missed {
                         last = event.sequence;
+                        if last > asked_for {
+                            measure_lag(&core, &event);
+                        }
                         yield BatchItem::Event(Arc::new(event));
                     }
                 }
                 match next(&core, &actor, listener.as_mut()).await {
                     Woken::Bell(Bell::Event(event)) if event.sequence == last + 1 => {
                         last = event.sequence;
+                        measure_lag(&core, &event);
                         yield BatchItem::Event(event);
                     }
                     Woken::Bell(Bell::Event(event)) => behind = event.sequence > last,
@@ -224,6 +228,12 @@ impl Progress {
     pub fn now(&self) -> DateTime<Utc> {
         self.core.now()
     }
+}
+
+/// Notes how long a live event was on its way; clocks of two machines may differ by more than that.
+fn measure_lag(core: &Core, event: &StoredEvent) {
+    let lag = (core.now() - event.occurred_at).to_std().unwrap_or_default();
+    metrics::histogram!("claimwright_events_lag_seconds").record(lag);
 }
 
 /// True if every event after a sequence is still there.

@@ -3,6 +3,7 @@
 use super::batches::Batches;
 use super::core::Core;
 use super::exports::Exports;
+use super::uploads::Uploads;
 use crate::domain::events::RETENTION_HOURS;
 use crate::error::Result;
 use crate::repositories::db::Scope;
@@ -20,11 +21,12 @@ pub struct Upkeep {
     core: Core,
     batches: Batches,
     exports: Exports,
+    uploads: Uploads,
 }
 
 impl Upkeep {
-    pub(super) const fn new(core: Core, batches: Batches, exports: Exports) -> Self {
-        Self { core, batches, exports }
+    pub(super) const fn new(core: Core, batches: Batches, exports: Exports, uploads: Uploads) -> Self {
+        Self { core, batches, exports, uploads }
     }
 
     /// Does what is due, if this process is the one to do it.
@@ -42,8 +44,9 @@ impl Upkeep {
         unit.commit().await?;
         let batches = self.batches.purge().await?;
         let exports = self.exports.expire().await?;
-        if events + keys > 0 || batches + exports > 0 {
-            tracing::info!(events, keys, batches, exports, "upkeep removed what has outlived its time");
+        let uploads = self.uploads.expire().await?;
+        if events + keys > 0 || batches + exports + uploads > 0 {
+            tracing::info!(events, keys, batches, exports, uploads, "upkeep removed what has outlived its time");
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::domain::work::{
     DELETE_OBJECTS, DRAFT_SECTION, DeleteObjects, DraftSection, FINISH_PROJECT, FINISH_RUN, FinishProject, FinishRun, IMPORT_PROJECTS,
-    ImportProjects, WRITE_EXPORT, WriteExport,
+    ImportProjects, JobEnding, WRITE_EXPORT, WriteExport,
 };
 use crate::error::Error;
 use crate::repositories::jobs::ClaimedJob;
@@ -25,9 +25,9 @@ impl From<Error> for Failure {
 }
 
 /// Does a job.
-pub(super) async fn handle(services: &Services, job: &ClaimedJob) -> Result<(), Failure> {
+pub(super) async fn handle(services: &Services, job: &ClaimedJob) -> Result<JobEnding, Failure> {
     match job.kind.as_str() {
-        DRAFT_SECTION => services.generations.draft_section(job, read::<DraftSection>(job)?).await?,
+        DRAFT_SECTION => return Ok(services.generations.draft_section(job, read::<DraftSection>(job)?).await?),
         FINISH_PROJECT => services.generations.finish_project(job, read::<FinishProject>(job)?).await?,
         FINISH_RUN => services.generations.finish_run(job, read::<FinishRun>(job)?).await?,
         IMPORT_PROJECTS => services.imports.run(job, read::<ImportProjects>(job)?).await?,
@@ -36,7 +36,7 @@ pub(super) async fn handle(services: &Services, job: &ClaimedJob) -> Result<(), 
         // queued by a newer version, whose workers know it: it must not be lost while both are running
         unknown => return Err(Failure::Fault(Error::internal(format!("this version has no handler for {unknown}")))),
     }
-    Ok(())
+    Ok(JobEnding::Done)
 }
 
 /// Ends a job whose handler panicked: doing it again would only repeat that, and whoever waits for it must be told.

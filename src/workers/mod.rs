@@ -14,12 +14,14 @@ use crate::error::{Error, Result};
 use crate::repositories::jobs::{self, ClaimedJob, LostClaim};
 use crate::services::Services;
 use crate::services::core::{Core, LANE};
+use crate::trace;
 use futures::FutureExt;
 use handlers::Failure;
 use hands::{Hands, Held, Recall};
+use metrics::{counter, histogram};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -97,6 +99,7 @@ impl Workers {
         background.spawn(end.clone().run_until_cancelled_owned(watch::keep_beating(Arc::clone(&worker))));
         background.spawn(end.clone().run_until_cancelled_owned(watch::keep_promoting(Arc::clone(&worker))));
         background.spawn(end.clone().run_until_cancelled_owned(watch::keep_tidy(Arc::clone(&worker))));
+        background.spawn(end.clone().run_until_cancelled_owned(watch::keep_counting(Arc::clone(&worker))));
         background.spawn(end.clone().run_until_cancelled_owned(watch::hear_cancellations(Arc::clone(&worker), cancellations)));
         background.spawn(end.clone().run_until_cancelled_owned(watch::hear_postgres(Arc::clone(&worker))));
         background.close();
@@ -154,17 +157,22 @@ impl Worker {
 
     fn begin(self: &Arc<Self>, job: ClaimedJob, permit: OwnedSemaphorePermit, tasks: &TaskTracker) {
         let held = Hands::take(&self.hands, &job);
-        let span = tracing::info_span!("job", id = %job.id, kind = job.kind, attempt = job.attempt);
+        // of the highest level, so that every line within it has the job's id whatever is logged
+        let span = tracing::error_span!("job", job_id = %job.id, kind = job.kind, attempt = job.attempt, otel.kind = "consumer");
+        trace::follow(&span, job.trace.as_deref());
         let worker = Arc::clone(self);
         let work = async move {
-            worker.work(&job, &held).await;
+            let begun = Instant::now();
+            let outcome = worker.work(&job, &held).await;
             drop((held, permit));
+            counter!("claimwright_jobs_total", "kind" => job.kind.clone(), "outcome" => outcome).increment(1);
+            histogram!("claimwright_job_duration_seconds", "kind" => job.kind).record(begun.elapsed());
         };
         tasks.spawn(work.instrument(span));
     }
 
-    /// Has a job done and sees to it that it is settled, whatever comes of it.
-    async fn work(&self, job: &ClaimedJob, held: &Held) {
+    /// Has a job done and sees to it that it is settled, whatever comes of it; says in a word what did.
+    async fn work(&self, job: &ClaimedJob, held: &Held) -> &'static str {
         let doing = AssertUnwindSafe(handlers::handle(&self.services, job)).catch_unwind();
         // whichever loses is dropped here; dropping the handler aborts its call
         let ended = tokio::select! {
@@ -173,23 +181,35 @@ impl Worker {
             why = held.recalled() => Err(why),
         };
         match ended {
-            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Ok(ending))) => ending.as_str(),
             Ok(Ok(Err(failure))) => self.settle(job, failure).await,
             Ok(Err(_)) => match handlers::give_up(&self.services, job).await {
-                Ok(()) => tracing::error!(kind = job.kind, "a handler panicked; its work was given up"),
+                Ok(()) => {
+                    tracing::error!(kind = job.kind, "a handler panicked; its work was given up");
+                    "given_up"
+                }
                 Err(failure) => self.settle(job, failure).await,
             },
-            Err(Recall::RunCancelled) => self.let_go(job).await,
-            Err(why @ (Recall::ClaimLost | Recall::Draining)) => tracing::debug!(?why, "a job was dropped"),
+            Err(Recall::RunCancelled) => {
+                self.let_go(job).await;
+                "cancelled"
+            }
+            Err(why @ (Recall::ClaimLost | Recall::Draining)) => {
+                tracing::debug!(?why, "a job was dropped");
+                "dropped"
+            }
         }
     }
 
-    async fn settle(&self, job: &ClaimedJob, failure: Failure) {
+    async fn settle(&self, job: &ClaimedJob, failure: Failure) -> &'static str {
         let error = match failure {
-            Failure::Unreadable(why) => return self.bury(job, &why).await,
+            Failure::Unreadable(why) => {
+                self.bury(job, &why).await;
+                return "failed";
+            }
             Failure::Fault(error) if is_lost(&error) => {
                 tracing::debug!("the claim was lost; nothing was changed");
-                return;
+                return "dropped";
             }
             Failure::Fault(error) => error,
         };
@@ -201,6 +221,7 @@ impl Worker {
         }
         let again = || jobs::retry(&self.core.db, job, wait, self.core.now());
         self.insist_or_warn("a job was not put back", again).await;
+        "retried"
     }
 
     async fn bury(&self, job: &ClaimedJob, why: &str) {

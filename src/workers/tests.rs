@@ -6,7 +6,7 @@ use crate::adapters::ai::offline::Offline;
 use crate::adapters::ai::{DraftFailure, DraftRequest, DraftStream, Drafter, ModelInfo};
 use crate::adapters::events::local::LocalBus;
 use crate::adapters::events::{Bell, Listener};
-use crate::adapters::storage::ObjectStore;
+use crate::adapters::storage::{ObjectEntry, ObjectInfo, ObjectStore, PresignedPut};
 use crate::domain::actor::{Actor, Principal};
 use crate::domain::batches::NewBatch;
 use crate::domain::events::BatchEvent;
@@ -35,6 +35,22 @@ impl ObjectStore for NoStore {
     }
 
     async fn delete(&self, _: &str) -> Result<()> {
+        Err(Error::internal("not in this test"))
+    }
+
+    async fn reach(&self) -> Result<()> {
+        Err(Error::internal("not in this test"))
+    }
+
+    async fn head(&self, _: &str) -> Result<Option<ObjectInfo>> {
+        Err(Error::internal("not in this test"))
+    }
+
+    async fn list(&self, _: &str) -> Result<Vec<ObjectEntry>> {
+        Err(Error::internal("not in this test"))
+    }
+
+    async fn presign_put(&self, _: &str, _: &str, _: i64, _: Option<&str>, _: Duration) -> Result<PresignedPut> {
         Err(Error::internal("not in this test"))
     }
 

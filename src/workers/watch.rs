@@ -1,12 +1,14 @@
-//! What runs beside the claims: the beat, the clock of delayed jobs, upkeep, and the bells from elsewhere. Each of them
+//! What runs beside the claims: the beat, the clock of delayed jobs, upkeep, the counting of the queue, and the bells from elsewhere. Each of them
 //! goes on until it is dropped, whatever the database says; none of them does a job.
 
 use super::hands::{Claim, Recall};
 use super::{PAUSES, Worker};
 use crate::adapters::events::{Bell, Listener, Topic};
 use crate::error::Result;
-use crate::repositories::jobs;
-use std::collections::HashSet;
+use crate::repositories::jobs::{self, Depth, STATES};
+use crate::services::core::LANE;
+use metrics::gauge;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
@@ -16,6 +18,8 @@ use uuid::Uuid;
 const PROMOTE_EVERY: Duration = Duration::from_millis(100);
 /// How often it is asked whether upkeep is due.
 const TIDY_EVERY: Duration = Duration::from_mins(1);
+/// How often the queue is counted: 27 ms for 35,000 rows.
+const COUNT_EVERY: Duration = Duration::from_secs(15);
 /// Pause after a fault of the database.
 const FAULT_PAUSE: Duration = PAUSES[2];
 /// Time for a job that the table does not know any more to say its last words: most likely it has just been settled.
@@ -100,6 +104,35 @@ pub(super) async fn keep_tidy(worker: Arc<Worker>) {
             tracing::warn!(%error, "upkeep failed; it is done when it is due again");
         }
         ticks.tick().await;
+    }
+}
+
+/// Says how deep the queue is, at once and then now and again.
+pub(super) async fn keep_counting(worker: Arc<Worker>) {
+    // a lane that has become empty is in no row any more
+    let mut lanes = BTreeSet::from([LANE.to_owned()]);
+    let mut ticks = ticks(COUNT_EVERY);
+    loop {
+        match jobs::depths(&worker.core.db).await {
+            Ok(depths) => {
+                lanes.extend(depths.iter().map(|depth| depth.lane.clone()));
+                tell_depths(&lanes, &depths, worker.core.now().timestamp_millis());
+            }
+            Err(error) => tracing::warn!(%error, "the queue could not be counted"),
+        }
+        ticks.tick().await;
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats; nobody has 2^53 jobs")]
+fn tell_depths(lanes: &BTreeSet<String>, depths: &[Depth], now_ms: i64) {
+    for lane in lanes {
+        for (state, name) in (0..).zip(STATES) {
+            let depth = depths.iter().find(|depth| depth.lane == *lane && depth.state == state);
+            let (jobs, age_ms) = depth.map_or((0, 0), |depth| (depth.jobs, (now_ms - depth.oldest_ms).max(0)));
+            gauge!("claimwright_queue_jobs", "lane" => lane.clone(), "state" => name).set(jobs as f64);
+            gauge!("claimwright_queue_oldest_age_seconds", "lane" => lane.clone(), "state" => name).set(age_ms as f64 / 1_000.0);
+        }
     }
 }
 

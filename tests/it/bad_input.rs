@@ -3,7 +3,7 @@
 use crate::on_both;
 use crate::support::calls::{done, refusal, text};
 use crate::support::drafter::HeldDrafter;
-use crate::support::{Client, Database, TestApp, has_postgres, row, rows};
+use crate::support::{Client, Mode, TestApp, has_postgres, row, rows};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
@@ -374,10 +374,10 @@ on_both! {
 }
 
 /// While a run is held at its first call, a second start and changes of what it writes are refused.
-async fn a_running_batch_refuses_what_would_disturb_it(database: Database) {
+async fn a_running_batch_refuses_what_would_disturb_it(mode: Mode) {
     let drafter = HeldDrafter::new(0);
     let held = drafter.clone();
-    let app = TestApp::start_with(database, |surroundings| surroundings.drafters = vec![held]).await;
+    let app = TestApp::start_with(mode, |surroundings| surroundings.drafters = vec![held]).await;
     let adviser = app.adviser();
     let (batch, ids) = adviser.batch_of("Acme", 1).await;
     let section = adviser.project(&ids[0]).await["sections"][0].clone();
@@ -404,12 +404,12 @@ async fn a_running_batch_refuses_what_would_disturb_it(database: Database) {
 
 #[tokio::test]
 async fn a_running_batch_refuses_what_would_disturb_it_on_sqlite() {
-    a_running_batch_refuses_what_would_disturb_it(Database::Sqlite).await;
+    a_running_batch_refuses_what_would_disturb_it(Mode::Embedded).await;
 }
 
 #[tokio::test]
 async fn a_running_batch_refuses_what_would_disturb_it_on_postgres() {
     if has_postgres() {
-        a_running_batch_refuses_what_would_disturb_it(Database::Postgres).await;
+        a_running_batch_refuses_what_would_disturb_it(Mode::ScaledOut).await;
     }
 }

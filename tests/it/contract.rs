@@ -1,7 +1,7 @@
 //! What clients rely on: the committed schema is the one that is served, codes do not change unnoticed, and every
 //! operation that this repository ships is valid.
 
-use crate::support::{Client, Database, TestApp, root};
+use crate::support::{Client, Mode, TestApp, root};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ async fn schema(client: &Client) -> Value {
 
 #[tokio::test]
 async fn codes_that_clients_branch_on_change_only_on_purpose() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let schema = schema(&app.anonymous()).await;
     insta::assert_snapshot!(values(&schema, "RequestErrorCode"), @r"
     FORBIDDEN
@@ -57,6 +57,7 @@ async fn codes_that_clients_branch_on_change_only_on_purpose() {
     TOO_LONG
     TOO_MANY
     UNSUPPORTED_FILE
+    UPLOAD_MISSING
     WRONG_STATE
     ");
     insta::assert_snapshot!(values(&schema, "JobFailureCode"), @r"
@@ -80,7 +81,7 @@ async fn codes_that_clients_branch_on_change_only_on_purpose() {
 
 #[tokio::test]
 async fn everything_in_the_schema_is_described() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let schema = schema(&app.anonymous()).await;
     let is_blank = |item: &Value| item["description"].as_str().is_none_or(|text| text.trim().is_empty());
     let mut blank = Vec::new();
@@ -123,7 +124,7 @@ async fn validate(client: &Client, document: &str) -> Value {
 
 #[tokio::test]
 async fn every_operation_of_the_client_and_the_playground_is_valid() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let adviser = app.adviser();
     let broken = validate(&adviser, "query Broken { viewer { shoeSize } }").await;
     assert!(broken["errors"][0]["message"].as_str().is_some_and(|text| text.contains("shoeSize")), "this test can fail: {broken}");

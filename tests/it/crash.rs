@@ -3,7 +3,7 @@
 
 use crate::support::client::START;
 use crate::support::process::{Finished, Server, run, settings};
-use crate::support::{Client, Database, accepted, create_database, drop_database, has_postgres, root, rows, server_url};
+use crate::support::{Client, Mode, accepted, create_database, drop_database, has_postgres, redis_settings, root, rows, server_url};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -26,18 +26,19 @@ struct Mortal {
 }
 
 impl Mortal {
-    async fn born(database: Database) -> Self {
+    async fn born(mode: Mode) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let data = folder.path().join("data");
         let mut settings = settings(&[
             ("JOB_BEAT_MS", "100"),
             ("JOB_DEAD_AFTER_MS", "500"),
-            ("OFFLINE_DELAY_MS", "20"),
+            ("OFFLINE_DELAY_MS", "60"),
             ("WORKER_CONCURRENCY", &CALLS_AT_ONCE.to_string()),
             ("SHUTDOWN_GRACE", "5"),
         ]);
-        let database = if database == Database::Postgres { Some(create_database().await) } else { None };
+        let database = if mode == Mode::ScaledOut { Some(create_database().await) } else { None };
         settings.extend(database.iter().map(|name| ("DATABASE_URL".to_owned(), server_url(name))));
+        settings.extend(database.iter().flat_map(|name| redis_settings(name)));
         let server = Server::start(&data, &settings).await;
         Self { folder, data, settings, database, server, kills: 0 }
     }
@@ -164,50 +165,11 @@ async fn generation_survives(mut mortal: Mortal) -> (Mortal, String) {
     reader.assert_dense();
     assert_eq!(reader.kinds.iter().filter(|kind| *kind == "ProjectScored").count(), DRAFTED);
 
-    let sections = assert_written_once(&adviser, &batch).await;
-    assert_run_adds_up(&adviser, &run, sections).await;
-    (mortal, batch)
-}
-
-/// Every section has its text and one revision; gives how many there are.
-async fn assert_written_once(adviser: &Client, batch: &str) -> usize {
-    let query = "query($id: ID!) { batch(id: $id) { activity activeRun { id } counts { total draft queued generating needsReview approved failed } \
-        projects(first: 100) { totalCount nodes { status quality { score } sections { state text revision revisions(first: 5) { totalCount nodes { number } } } } } } }";
-    let data = adviser.run(query, json!({ "id": batch })).await;
-    let batch = &data["batch"];
-    assert_eq!((&batch["activity"], &batch["activeRun"]), (&json!("IN_REVIEW"), &Value::Null));
-    let counts = json!({ "total": DRAFTED, "draft": 0, "queued": 0, "generating": 0, "needsReview": DRAFTED, "approved": 0, "failed": 0 });
-    assert_eq!(batch["counts"], counts);
-    assert_eq!(batch["projects"]["totalCount"], DRAFTED);
-    let mut written = 0;
-    for project in batch["projects"]["nodes"].as_array().expect("projects") {
-        assert_eq!(project["status"], "NEEDS_REVIEW");
-        assert!(project["quality"]["score"].is_u64(), "no score: {project}");
-        for section in project["sections"].as_array().expect("sections") {
-            assert_eq!((&section["state"], &section["revision"]), (&json!("GENERATED"), &json!(1)), "{section}");
-            assert_eq!(section["revisions"], json!({ "totalCount": 1, "nodes": [{ "number": 1 }] }));
-            assert!(section["text"].as_str().is_some_and(|text| text.len() > 40), "no text: {section}");
-            written += 1;
-        }
-    }
-    assert!(written >= DRAFTED * 5, "only {written} sections");
-    written
-}
-
-async fn assert_run_adds_up(adviser: &Client, run: &str, sections: usize) {
-    let query = "query($id: ID!) { node(id: $id) { ... on GenerationRun { progress failure { code } \
-        counts { total succeeded failed cancelled skipped queued running } good: attempts(first: 1, status: [SUCCEEDED]) { totalCount } \
-        open: attempts(first: 1, status: [RUNNING]) { totalCount } lost: attempts(first: 100, status: [FAILED, RETRYING]) { nodes { failure { code } } } } } }";
-    let data = adviser.run(query, json!({ "id": run })).await;
-    let run = &data["node"];
-    let counts = json!({ "total": DRAFTED, "succeeded": DRAFTED, "failed": 0, "cancelled": 0, "skipped": 0, "queued": 0, "running": 0 });
-    assert_eq!((&run["counts"], &run["progress"], &run["failure"]), (&counts, &json!(1.0), &Value::Null));
-    assert_eq!(run["good"]["totalCount"], sections, "each section has one attempt that counts");
-    assert_eq!(run["open"]["totalCount"], 0, "no attempt is left open");
-    let lost = run["lost"]["nodes"].as_array().expect("attempts");
-    assert!(lost.iter().all(|attempt| attempt["failure"]["code"] == "WORKER_LOST"), "{lost:?}");
+    let sections = adviser.has_each_section_once(&batch, DRAFTED).await;
+    let lost = adviser.has_a_run_that_adds_up(&run, DRAFTED, sections).await;
     // the kills hit work in flight, and nothing but that was done again
-    assert!((1..=KILLS_OF_A_RUN.len() * CALLS_AT_ONCE + CALLS_AT_ONCE).contains(&lost.len()), "{} sections were written again", lost.len());
+    assert!((1..=KILLS_OF_A_RUN.len() * CALLS_AT_ONCE + CALLS_AT_ONCE).contains(&lost), "{lost} sections were written again");
+    (mortal, batch)
 }
 
 /// Kills an export at once and once more: the document is there, whole.
@@ -236,8 +198,8 @@ async fn export_survives(mut mortal: Mortal, batch: &str) -> Mortal {
     mortal
 }
 
-async fn survives(database: Database) {
-    let mortal = import_survives(Mortal::born(database).await).await;
+async fn survives(mode: Mode) {
+    let mortal = import_survives(Mortal::born(mode).await).await;
     let (mortal, batch) = generation_survives(mortal).await;
     let mortal = export_survives(mortal, &batch).await;
     assert!(mortal.kills >= 10, "killed only {} times", mortal.kills);
@@ -245,20 +207,20 @@ async fn survives(database: Database) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_again_and_again_does_everything_exactly_once_on_sqlite() {
-    survives(Database::Sqlite).await;
+async fn a_server_that_is_killed_again_and_again_does_everything_exactly_once_embedded() {
+    survives(Mode::Embedded).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_again_and_again_does_everything_exactly_once_on_postgresql() {
+async fn a_server_that_is_killed_again_and_again_does_everything_exactly_once_scaled_out() {
     if has_postgres() {
-        survives(Database::Postgres).await;
+        survives(Mode::ScaledOut).await;
     }
 }
 
 #[tokio::test]
 async fn sigterm_ends_a_busy_server_with_code_zero_and_the_run_goes_on_after_the_next_start() {
-    let mut mortal = Mortal::born(Database::Sqlite).await;
+    let mut mortal = Mortal::born(Mode::Embedded).await;
     let adviser = mortal.adviser();
     let (batch, _) = adviser.batch_of("Deployed in the middle", 3).await;
     let mut reader = Reader::of(&adviser, &batch).await;
@@ -277,7 +239,7 @@ async fn sigterm_ends_a_busy_server_with_code_zero_and_the_run_goes_on_after_the
 
 #[tokio::test]
 async fn a_second_server_on_the_same_folder_is_refused_with_a_sentence() {
-    let mortal = Mortal::born(Database::Sqlite).await;
+    let mortal = Mortal::born(Mode::Embedded).await;
     let second = run(&["serve"], &mortal.data, &settings(&[("PORT", "0")])).await;
     assert_eq!(second.code, Some(1), "{second:?}");
     assert!(second.stderr.contains("Another process") && second.stderr.contains("DATA_DIR"), "{second:?}");

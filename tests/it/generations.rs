@@ -211,8 +211,8 @@ on_both! {
 }
 
 on_each! {
-    async fn of_two_starts_at_once_one_is_told_that_the_other_runs(database: Database) {
-        let (app, drafter) = TestApp::start_held(database, 0).await;
+    async fn of_two_starts_at_once_one_is_told_that_the_other_runs(mode: Mode) {
+        let (app, drafter) = TestApp::start_held(mode, 0).await;
         let adviser = app.adviser();
         let (batch, _) = adviser.batch_of("Acme", 1).await;
         let input = json!({ "input": { "generation": { "batchId": batch } } });

@@ -3,7 +3,7 @@
 use crate::on_both;
 use crate::support::calls::{done, text, texts};
 use crate::support::drafter::HeldDrafter;
-use crate::support::{Client, Database, TestApp, has_postgres, row};
+use crate::support::{Client, Mode, TestApp, has_postgres, row};
 use serde_json::{Value, json};
 
 const BATCHES: &str = "query($first: Int, $after: String, $last: Int, $before: String, $filter: BatchFilter, $orderBy: [BatchOrder!]) { \
@@ -330,10 +330,10 @@ on_both! {
 }
 
 /// The filter by activity is a condition in SQL and the field is worked out from numbers: they must agree.
-async fn activities_agree(database: Database) {
+async fn activities_agree(mode: Mode) {
     let drafter = HeldDrafter::new(0);
     let held = drafter.clone();
-    let app = TestApp::start_with(database, |surroundings| surroundings.drafters = vec![held]).await;
+    let app = TestApp::start_with(mode, |surroundings| surroundings.drafters = vec![held]).await;
     let adviser = app.adviser();
     adviser.create_batch("EMPTY").await;
     adviser.batch_of("READY", 2).await;
@@ -376,13 +376,13 @@ async fn activities_agree(database: Database) {
 }
 
 #[tokio::test]
-async fn the_filter_by_activity_agrees_with_the_field_on_sqlite() {
-    activities_agree(Database::Sqlite).await;
+async fn the_filter_by_activity_agrees_with_the_field_embedded() {
+    activities_agree(Mode::Embedded).await;
 }
 
 #[tokio::test]
-async fn the_filter_by_activity_agrees_with_the_field_on_postgres() {
+async fn the_filter_by_activity_agrees_with_the_field_scaled_out() {
     if has_postgres() {
-        activities_agree(Database::Postgres).await;
+        activities_agree(Mode::ScaledOut).await;
     }
 }

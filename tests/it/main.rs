@@ -1,5 +1,6 @@
-//! The behaviour of the product, through its public API: one binary, one file per concept. Every behaviour runs on
-//! `SQLite` and, where there is one, on `PostgreSQL`, from the same code.
+//! The behaviour of the product, through its public API: one binary, one file per concept. Every behaviour runs
+//! embedded (`SQLite`, all else in process) and, where their servers are, scaled out (`PostgreSQL` and Redis), from the
+//! same code.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails where it stands")]
 #![expect(clippy::print_stderr, reason = "a test that cannot run here says so")]
@@ -8,23 +9,36 @@
 mod support;
 
 mod architecture;
+mod attacks;
 mod bad_input;
 mod batches;
 mod client;
+mod clients;
+mod cognito;
 mod contract;
 mod crash;
+mod event_streams;
 mod exports;
 mod generations;
+mod http_protocol;
 mod idempotency;
 mod imports;
+mod isolation;
 mod lists;
+mod migrate_data;
 mod narratives;
+mod operations;
 mod playground;
 mod progress;
 mod projects;
 mod providers;
 mod reads;
+mod row_security;
+mod scaled_out;
 mod sections;
+mod socket_protocol;
+mod storage;
 mod templates;
 mod tenancy;
 mod tokens;
+mod uploads;

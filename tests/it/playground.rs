@@ -2,7 +2,7 @@
 //! In a real browser it is driven by `npm run e2e`, where there is one.
 
 use crate::on_both;
-use crate::support::{Client, Database, TestApp, root};
+use crate::support::{Client, Mode, TestApp, root};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -134,7 +134,7 @@ async fn page(app: &TestApp) -> reqwest::Response {
 
 #[tokio::test]
 async fn the_page_has_a_token_that_works_or_says_how_to_build_it() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let response = page(&app).await;
     assert_eq!(response.status(), 200);
     let headers = response.headers().clone();
@@ -162,7 +162,7 @@ async fn the_page_has_a_token_that_works_or_says_how_to_build_it() {
 
 #[tokio::test]
 async fn a_page_that_may_have_been_asked_for_from_elsewhere_gets_no_token() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let asked = reqwest::Client::new().get(format!("{}/", app.url())).header("host", "playground.evil.example").send().await;
     let response = asked.expect("an answer");
     assert_eq!(response.status(), 403);
@@ -196,7 +196,7 @@ async fn the_whole_job_is_done_in_a_browser() {
             return;
         }
     };
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let mut npm = tokio::process::Command::new("npm");
     npm.args(["run", "e2e", "--", "--url", &app.url()]).current_dir(root().join("playground")).env("CHROMIUM", browser);
     let ran = npm.stdin(Stdio::null()).kill_on_drop(true).output();

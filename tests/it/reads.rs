@@ -1,7 +1,7 @@
 //! Reads: what they cost in statements, objects by id, and where an error of a field goes.
 
 use crate::on_both;
-use crate::support::{Client, Database, TestApp, accepted, has_postgres};
+use crate::support::{Client, Mode, TestApp, accepted, has_postgres};
 use claimwright::app::Roles;
 use serde_json::{Value, json};
 
@@ -33,8 +33,8 @@ async fn statements_of(app: &TestApp, client: &Client, query: &str) -> (u64, usi
     (statements, batches.iter().map(|batch| batch["projects"]["nodes"].as_array().expect("projects").len()).sum())
 }
 
-async fn a_nested_read_costs_the_same_statements_for_many_as_for_few(database: Database) {
-    let app = TestApp::start(database).await;
+async fn a_nested_read_costs_the_same_statements_for_many_as_for_few(mode: Mode) {
+    let app = TestApp::start(mode).await;
     fill(&app.member("few@practice.example", "few"), 2, 2).await;
     fill(&app.member("many@practice.example", "many"), 10, 20).await;
     // without workers, whose looks at the queue would be counted too
@@ -48,8 +48,8 @@ async fn a_nested_read_costs_the_same_statements_for_many_as_for_few(database: D
     app.stop().await;
 }
 
-async fn counts_and_links_back_cost_one_statement_for_all_rows(database: Database) {
-    let app = TestApp::start(database).await;
+async fn counts_and_links_back_cost_one_statement_for_all_rows(mode: Mode) {
+    let app = TestApp::start(mode).await;
     fill(&app.member("few@practice.example", "few"), 2, 2).await;
     fill(&app.member("many@practice.example", "many"), 8, 6).await;
     let app = app.restart_as(Roles::Api).await;
@@ -67,14 +67,14 @@ mod a_nested_read_costs_the_same_statements_for_many_as_for_few {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn sqlite() {
-        Box::pin(super::a_nested_read_costs_the_same_statements_for_many_as_for_few(Database::Sqlite)).await;
+    async fn embedded() {
+        Box::pin(super::a_nested_read_costs_the_same_statements_for_many_as_for_few(Mode::Embedded)).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn postgres() {
+    async fn scaled_out() {
         if has_postgres() {
-            Box::pin(super::a_nested_read_costs_the_same_statements_for_many_as_for_few(Database::Postgres)).await;
+            Box::pin(super::a_nested_read_costs_the_same_statements_for_many_as_for_few(Mode::ScaledOut)).await;
         }
     }
 }
@@ -84,14 +84,14 @@ mod counts_and_links_back_cost_one_statement_for_all_rows {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn sqlite() {
-        Box::pin(super::counts_and_links_back_cost_one_statement_for_all_rows(Database::Sqlite)).await;
+    async fn embedded() {
+        Box::pin(super::counts_and_links_back_cost_one_statement_for_all_rows(Mode::Embedded)).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn postgres() {
+    async fn scaled_out() {
         if has_postgres() {
-            Box::pin(super::counts_and_links_back_cost_one_statement_for_all_rows(Database::Postgres)).await;
+            Box::pin(super::counts_and_links_back_cost_one_statement_for_all_rows(Mode::ScaledOut)).await;
         }
     }
 }

@@ -9,24 +9,25 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Words that nobody but the owner may ever read.
-const SECRET: &str = "Sealed Orchid";
+pub const SECRET: &str = "Sealed Orchid";
 
 /// Ids to ask for, and one batch that is the asker's own.
 #[derive(Clone, Debug)]
-struct Ids {
-    batch: String,
-    project: String,
-    section: String,
+pub struct Ids {
+    pub batch: String,
+    pub project: String,
+    pub section: String,
     revision: String,
-    run: String,
+    pub run: String,
     attempt: String,
-    import: String,
-    export: String,
-    template: String,
+    pub import: String,
+    pub upload: String,
+    pub export: String,
+    pub template: String,
     version: String,
     user: String,
     workspace: String,
-    cursor: String,
+    pub cursor: String,
     /// Of the asker.
     own_batch: String,
 }
@@ -43,6 +44,7 @@ impl Ids {
             run: id(),
             attempt: id(),
             import: id(),
+            upload: id(),
             export: id(),
             template: id(),
             version: id(),
@@ -53,7 +55,7 @@ impl Ids {
         }
     }
 
-    fn nodes(&self) -> [&String; 12] {
+    pub fn nodes(&self) -> [&String; 12] {
         let Self { batch, project, section, revision, run, attempt, import, export, template, version, user, workspace, .. } = self;
         [batch, project, section, revision, run, attempt, import, export, template, version, user, workspace]
     }
@@ -139,6 +141,10 @@ fn mutations_of_batches() -> Vec<Case> {
             |ids| { "id": ids.own_batch, "pin": [ids.project] };
         importProjects "mutation($input: ImportProjectsInput!) { importProjects(input: $input) { import { id } userErrors { code message } } }" NotFound
             |ids| { "input": { "batchId": ids.batch, "source": { "rows": [{ "name": "Smuggled", "facts": {} }] } } };
+        createUpload "mutation { createUpload(input: { fileName: \"a.csv\", contentType: \"text/csv\", bytes: 1 }) \
+            { target { uploadId } userErrors { code message } } }" Own |_ids| {};
+        importProjects "mutation($input: ImportProjectsInput!) { importProjects(input: $input) { import { id } userErrors { code message } } }" NotFound
+            |ids| { "input": { "batchId": ids.own_batch, "source": { "uploadId": ids.upload } } };
         startGeneration "mutation($input: StartGenerationInput!) { startGeneration(input: $input) { run { id } userErrors { code message } } }" NotFound
             |ids| { "input": { "generation": { "batchId": ids.batch } } };
         startGeneration "mutation($input: StartGenerationInput!) { startGeneration(input: $input) { run { id } userErrors { code message } } }" NotFound
@@ -197,16 +203,20 @@ fn cases() -> Vec<Case> {
 }
 
 /// A batch with two narratives, an export, a template: what the owner has. Gives its ids and the project that is asked for.
-async fn furnish(owner: &Client) -> Ids {
+pub async fn furnish(owner: &Client, name: &str) -> Ids {
     let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("an id: {value}")).to_owned();
-    let query = "mutation { createTemplate(input: { name: \"Sealed Orchid template\", key: \"sealed-orchid\", \
-        sections: [{ key: \"a\", title: \"A\", guidance: \"Write.\" }] }) { template { id currentVersion { id } } userErrors { code message } } }";
-    let data = owner.run(query, json!({})).await;
+    let key = name.to_lowercase().replace(' ', "-");
+    let input = json!({ "name": format!("{name} template"), "key": key, "sections": [{ "key": "a", "title": "A", "guidance": "Write." }] });
+    let query = "mutation($input: CreateTemplateInput!) { createTemplate(input: $input) { template { id currentVersion { id } } userErrors { code message } } }";
+    let data = owner.run(query, json!({ "input": input })).await;
     let template = accepted(&data, "createTemplate")["template"].clone();
-    let (batch, projects) = owner.generated("Sealed Orchid 2026", 2).await;
+    let (batch, projects) = owner.generated(&format!("{name} 2026"), 2).await;
     let query = "mutation($input: CreateExportInput!) { createExport(input: $input) { export { id } userErrors { code message } } }";
     let data = owner.run(query, json!({ "input": { "batchId": batch, "format": "CSV", "approvedOnly": false } })).await;
     let export = text(&accepted(&data, "createExport")["export"]["id"]);
+    let query = "mutation { createUpload(input: { fileName: \"Sealed Orchid.csv\", contentType: \"text/csv\", bytes: 1 }) \
+        { target { uploadId } userErrors { code message } } }";
+    let upload = text(&accepted(&owner.run(query, json!({})).await, "createUpload")["target"]["uploadId"]);
     let (mut socket, query) = (owner.socket().await, "subscription($id: ID!) { exportProgress(exportId: $id) { export { status } } }");
     let mut events = socket.subscribe(query, json!({ "id": export })).await;
     while events.next().await.is_some() {}
@@ -221,6 +231,7 @@ async fn furnish(owner: &Client) -> Ids {
         revision: text(&section["revisions"]["nodes"][0]["id"]),
         attempt: text(&section["revisions"]["nodes"][0]["attempt"]["id"]),
         run: text(&data["batch"]["runs"]["nodes"][0]["id"]),
+        upload,
         import: text(&data["batch"]["imports"]["nodes"][0]["id"]),
         template: text(&template["id"]),
         version: text(&template["currentVersion"]["id"]),
@@ -234,7 +245,7 @@ async fn furnish(owner: &Client) -> Ids {
 }
 
 /// Everything that the owner can see of it.
-async fn inventory(owner: &Client, ids: &Ids) -> Value {
+pub async fn inventory(owner: &Client, ids: &Ids) -> Value {
     let query = "query($batch: ID!, $ids: [ID!]!) { batches(first: 100, filter: { lifecycle: [ACTIVE, ARCHIVED] }) { totalCount } \
         templates(first: 50, filter: { includeArchived: true }) { totalCount nodes { key name archived currentVersion { number } } } \
         batch(id: $batch) { name revision lifecycle eventCursor counts { total needsReview approved } updatedAt purgeAfter \
@@ -306,7 +317,7 @@ on_both! {
 
     async fn a_stranger_finds_nothing_and_changes_nothing_through_any_root_field(app: TestApp) {
         let (owner, stranger) = (app.adviser(), app.stranger());
-        let mut ids = furnish(&owner).await;
+        let mut ids = furnish(&owner, SECRET).await;
         (ids.own_batch, _) = stranger.batch_of("Of the stranger", 1).await;
         let before = inventory(&owner, &ids).await;
         assert!(before.to_string().contains(SECRET) && before["nodes"].as_array().is_some_and(|all| !all.contains(&Value::Null)), "{before}");
@@ -323,7 +334,7 @@ on_both! {
     }
 
     async fn a_colleague_of_the_same_practice_finds_everything(app: TestApp) {
-        let ids = furnish(&app.adviser()).await;
+        let ids = furnish(&app.adviser(), SECRET).await;
         let colleague = app.member("colleague@practice.example", "practice");
         let data = colleague.run("query($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }", json!({ "ids": ids.nodes() })).await;
         let kinds: Vec<&str> = data["nodes"].as_array().expect("nodes").iter().map(|node| node["__typename"].as_str().unwrap_or("nothing")).collect();
@@ -344,7 +355,7 @@ on_both! {
         let nothing = String::new();
         let blank = Ids { own_batch: batch, cursor, ..Ids {
             batch: nothing.clone(), project: nothing.clone(), section: nothing.clone(), revision: nothing.clone(), run: nothing.clone(),
-            attempt: nothing.clone(), import: nothing.clone(), export: nothing.clone(), template: nothing.clone(), version: nothing.clone(),
+            attempt: nothing.clone(), import: nothing.clone(), upload: nothing.clone(), export: nothing.clone(), template: nothing.clone(), version: nothing.clone(),
             user: nothing.clone(), workspace: nothing.clone(), cursor: nothing.clone(), own_batch: nothing } };
         let encoded = |text: &str| URL_SAFE_NO_PAD.encode(text);
         let malformed = [
@@ -370,7 +381,7 @@ on_both! {
     }
 
     async fn without_a_token_no_root_field_but_the_public_one_is_answered(app: TestApp) {
-        let ids = furnish(&app.adviser()).await;
+        let ids = furnish(&app.adviser(), SECRET).await;
         let anonymous = app.anonymous();
         let mut seen = BTreeMap::new();
         for case in cases() {

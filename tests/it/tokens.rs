@@ -2,7 +2,7 @@
 //! Which database stands behind makes no difference here, so `SQLite` alone is used.
 
 use crate::support::socket::Socket;
-use crate::support::{Client, Database, TestApp};
+use crate::support::{Client, Mode, TestApp};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use claimwright::identity::LocalIssuer;
@@ -129,7 +129,7 @@ fn code(body: &Value) -> &Value {
 
 #[tokio::test]
 async fn a_bad_token_is_refused_even_where_none_is_needed_and_is_not_repeated() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     for (what, token) in bad_tokens(&app).await {
         let client = Client::new(app.url(), Some(token.clone()));
         for query in [API_INFO, VIEWER] {
@@ -144,7 +144,7 @@ async fn a_bad_token_is_refused_even_where_none_is_needed_and_is_not_repeated() 
 
 #[tokio::test]
 async fn what_is_wrong_with_a_token_is_told_apart() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let mut told = Vec::new();
     for (what, token) in bad_tokens(&app).await {
         if ["expired", "another client", "another key under our key's id", "two parts"].contains(&what) {
@@ -168,7 +168,7 @@ async fn what_is_wrong_with_a_token_is_told_apart() {
 
 #[tokio::test]
 async fn a_socket_without_a_good_token_is_closed_with_4403() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let mut payloads: Vec<(String, Value)> =
         bad_tokens(&app).await.into_iter().map(|(what, token)| (what.into(), json!({ "token": token }))).collect();
     let good = app.token(Duration::from_hours(1));
@@ -192,7 +192,7 @@ async fn a_socket_without_a_good_token_is_closed_with_4403() {
 
 #[tokio::test]
 async fn good_tokens_are_accepted_in_every_form_that_clients_use() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let forge = Forge::of(&app, &jwks(&app).await);
     let access = forge.with(json!({ "token_use": "access", "client_id": LocalIssuer::CLIENT_ID, "aud": null }));
     for token in [app.token(Duration::from_hours(1)), access, forge.with(json!({ "exp": forge.now - 1 }))] {
@@ -216,7 +216,7 @@ async fn good_tokens_are_accepted_in_every_form_that_clients_use() {
 
 #[tokio::test]
 async fn authorization_that_is_not_one_bearer_token_is_refused() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let good = format!("Bearer {}", app.token(Duration::from_hours(1)));
     let good = good.as_str();
     let authorization = |value| -> (&str, &str) { ("authorization", value) };
@@ -236,7 +236,7 @@ async fn authorization_that_is_not_one_bearer_token_is_refused() {
 
 #[tokio::test]
 async fn the_public_keys_are_served_and_nothing_of_the_private_one() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let keys = jwks(&app).await;
     let [key] = keys["keys"].as_array().expect("keys").as_slice() else { panic!("not one key: {keys}") };
     let names: Vec<&str> = ["kty", "alg", "use"].into_iter().filter_map(|name| key[name].as_str()).collect();
@@ -250,7 +250,7 @@ async fn the_public_keys_are_served_and_nothing_of_the_private_one() {
 
 #[tokio::test]
 async fn only_loopback_names_are_served() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let token = format!("Bearer {}", app.token(Duration::from_hours(1)));
     for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1"] {
         for path in ["/", "/graphql", "/health", "/.well-known/jwks.json", "/claimwright/exports/x"] {
@@ -292,7 +292,7 @@ async fn handshake(url: &str, headers: &[(&'static str, &str)]) -> Result<(), u1
 
 #[tokio::test]
 async fn a_page_of_another_origin_may_not_open_a_socket() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let url = app.url();
     for origin in ["https://evil.example", "http://127.0.0.1:1", "null"] {
         assert_eq!(handshake(&url, &[("origin", origin)]).await, Err(403), "{origin}");
@@ -309,7 +309,7 @@ async fn a_page_of_another_origin_may_not_open_a_socket() {
 
 #[tokio::test]
 async fn requests_that_a_foreign_page_could_send_by_itself_change_nothing() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let adviser = app.adviser();
     let bearer = format!("Bearer {}", adviser.token().expect("a token"));
     let create = "mutation { createBatch(input: { name: \"Forged\" }) { batch { id } userErrors { code } } }";
@@ -336,7 +336,7 @@ async fn requests_that_a_foreign_page_could_send_by_itself_change_nothing() {
 
 #[tokio::test]
 async fn documents_that_grow_when_they_are_expanded_are_refused_at_once() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let anonymous = app.anonymous();
     let doubling: String = (0..60).map(|n| format!(" fragment f{n} on Query {{ ...f{} ...f{} }}", n + 1, n + 1)).collect();
     let bomb = format!("{{ ...f0 }}{doubling} fragment f60 on Query {{ __typename }}");
@@ -370,7 +370,7 @@ async fn documents_that_grow_when_they_are_expanded_are_refused_at_once() {
 
 #[tokio::test]
 async fn a_text_that_pretends_to_be_an_uploaded_file_is_refused() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let adviser = app.adviser();
     let batch = adviser.create_batch("Acme").await;
     let query = "mutation($input: ImportProjectsInput!) { importProjects(input: $input) { import { id } userErrors { code } } }";
@@ -396,7 +396,7 @@ async fn a_text_that_pretends_to_be_an_uploaded_file_is_refused() {
 
 #[tokio::test]
 async fn health_is_told_without_a_token() {
-    let app = TestApp::start(Database::Sqlite).await;
+    let app = TestApp::start(Mode::Embedded).await;
     let get = async |path: &str| {
         let response = reqwest::get(format!("{}{path}", app.url())).await.expect("an answer");
         (response.status().as_u16(), response.json::<Value>().await.expect("JSON"))

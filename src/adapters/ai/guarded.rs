@@ -82,7 +82,7 @@ impl Drafter for Guarded {
                     call.answers();
                     return Some((piece, Some((pieces, call, slot))));
                 }
-                Ok(DraftPiece::Finished(_)) => call.succeeded(),
+                Ok(DraftPiece::Finished(_)) => call.close(),
                 Err(failure) => call.failed(failure),
             }
             Some((piece, None))
@@ -184,17 +184,6 @@ impl Call {
         }
     }
 
-    fn count(&self, outcome: &'static str) {
-        let provider = self.breaker.provider;
-        metrics::counter!("claimwright_provider_calls_total", "provider" => provider, "outcome" => outcome).increment(1);
-        metrics::histogram!("claimwright_provider_call_seconds", "provider" => provider).record(self.begun.elapsed().as_secs_f64());
-    }
-
-    fn succeeded(&mut self) {
-        self.count("SUCCEEDED");
-        self.close();
-    }
-
     fn close(&mut self) {
         let mut circuit = self.breaker.circuit();
         let was_closed = matches!(*circuit, Circuit::Closed { .. });
@@ -213,7 +202,6 @@ impl Call {
         if failure.held {
             return;
         }
-        self.count(failure.code.as_str());
         if !failure.outage {
             // it was reached and answered, if not as wished
             return self.close();

@@ -1,11 +1,15 @@
 //! The port to the event bus: bells between whoever changes something and whoever watches it. The bus is a hint, never
 //! the truth: a bell may be lost, and whoever needs to know reads the table.
 
+mod interests;
 pub mod local;
+pub mod redis;
+mod wire;
 
 use crate::domain::events::StoredEvent;
 use crate::domain::ids::{BatchId, ExportId, ImportId, RunId};
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What bells are about.
@@ -21,8 +25,9 @@ pub enum Topic {
     Cancellations,
 }
 
-/// A bell.
-#[derive(Debug, Clone)]
+/// A bell. Processes of two versions ring each other's during an upgrade: add kinds, rename none.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Bell {
     /// An event of a batch, shared by all who listen in this process.
     Event(Arc<StoredEvent>),

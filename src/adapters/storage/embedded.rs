@@ -1,7 +1,7 @@
 //! The embedded store: an S3 service over `objects` in the data folder, reached by the SDK without a socket and by
 //! browsers through presigned links on this server. It must not do what a bucket would not.
 
-use super::S3Store;
+use super::{S3Store, random};
 use crate::error::{Error, Result};
 use aws_sdk_s3::{
     Client,
@@ -69,7 +69,7 @@ impl EmbeddedObjects {
             .force_path_style(true)
             .region(Region::from_static("local"))
             .credentials_provider(Credentials::new(key.id, key.secret, None, None, "data folder"));
-        let store = S3Store::new(Client::from_conf(config.build()), BUCKET);
+        let store = S3Store::new(Client::from_conf(config.build()), BUCKET, None);
         store.create_bucket().await?;
         Ok(Self { service, store, host })
     }
@@ -134,13 +134,6 @@ fn signing_key(folder: &Path) -> io::Result<SigningKey> {
     fs::rename(&new, &path)?;
     File::open(folder)?.sync_all()?;
     Ok(key)
-}
-
-/// 160 random bits in hexadecimal.
-fn random() -> io::Result<String> {
-    let mut bytes = [0; 20];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("no random numbers"))?;
-    Ok(bytes.iter().flat_map(|byte| [super::hex_digit(byte >> 4), super::hex_digit(*byte)]).collect())
 }
 
 #[cfg(test)]

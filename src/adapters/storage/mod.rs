@@ -2,10 +2,12 @@
 //! which store is behind it is decided in one place.
 
 mod embedded;
+mod lifecycle;
 mod s3;
 
 pub use embedded::EmbeddedObjects;
-pub use s3::S3Store;
+pub use lifecycle::Expiry;
+pub use s3::{BucketSettings, S3Store, ServerEncryption};
 
 use crate::error::{Error, FaultCode, Result};
 use bytes::Bytes;
@@ -32,12 +34,76 @@ pub trait ObjectStore: Send + Sync {
     /// UNAVAILABLE if the store cannot be reached, else INTERNAL.
     async fn delete(&self, key: &str) -> Result<()>;
 
+    /// Asks whether the store can be used at the moment.
+    ///
+    /// # Errors
+    /// UNAVAILABLE if the store cannot be reached, else INTERNAL.
+    async fn reach(&self) -> Result<()>;
+
+    /// What is known of a file without reading it; none if there is no such file.
+    ///
+    /// # Errors
+    /// UNAVAILABLE if the store cannot be reached, else INTERNAL.
+    async fn head(&self, key: &str) -> Result<Option<ObjectInfo>>;
+
+    /// Every file whose key begins so, in the order of the keys.
+    ///
+    /// # Errors
+    /// UNAVAILABLE if the store cannot be reached, else INTERNAL.
+    async fn list(&self, prefix: &str) -> Result<Vec<ObjectEntry>>;
+
+    /// A request that stores a file of this type and of exactly this size, for whoever has it, for as long as `valid_for`
+    /// (at most seven days). The store refuses another type, another size and, if `sha256` (in hex) is given, other bytes.
+    ///
+    /// # Errors
+    /// INTERNAL if no request can be made, or if `sha256` is not one.
+    async fn presign_put(
+        &self,
+        key: &str,
+        content_type: &str,
+        bytes: i64,
+        sha256: Option<&str>,
+        valid_for: Duration,
+    ) -> Result<PresignedPut>;
+
     /// A link that downloads the file under a name, for whoever has the link, for as long as `valid_for` (at most seven
     /// days). Nobody checks that the file exists.
     ///
     /// # Errors
     /// INTERNAL if no link can be made.
     async fn presign_get(&self, key: &str, file_name: &str, valid_for: Duration) -> Result<String>;
+}
+
+/// What is known of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Size in bytes.
+    pub bytes: i64,
+    /// Media type that it was stored with.
+    pub content_type: Option<String>,
+    /// `Content-Disposition` that it was stored with.
+    pub disposition: Option<String>,
+}
+
+/// A file in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectEntry {
+    /// Key.
+    pub key: String,
+    /// Size in bytes.
+    pub bytes: i64,
+}
+
+/// A request that stores a file without a token: its signature is the permission.
+#[derive(Debug, Clone)]
+pub struct PresignedPut {
+    /// Address.
+    pub url: String,
+    /// HTTP method.
+    pub method: String,
+    /// Headers that have to be sent as they are. `Host` and `Content-Length`, which are signed too, are not among them:
+    /// every HTTP client sends them by itself, and browsers let nobody set them.
+    pub headers: Vec<(String, String)>,
 }
 
 /// True if an error of [`ObjectStore::get`] says that there is no such file.
@@ -72,6 +138,13 @@ pub fn attachment(file_name: &str) -> String {
 /// The hexadecimal digit of the lower half of a byte.
 fn hex_digit(byte: u8) -> char {
     char::from(b"0123456789ABCDEF"[usize::from(byte & 15)])
+}
+
+/// 160 random bits in hexadecimal.
+fn random() -> std::io::Result<String> {
+    let mut bytes = [0; 20];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| std::io::Error::other("no random numbers"))?;
+    Ok(bytes.iter().flat_map(|byte| [hex_digit(byte >> 4), hex_digit(*byte)]).collect())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! An import as background work: what was asked for and where it stands. Pure values.
 
 use super::{ColumnMatch, DetectedFile, ImportDuplicatePolicy, ImportErrorPolicy, ImportIssueCode, ReadOptions, ReadRow};
-use crate::domain::ids::{BatchId, ImportId, UserId};
+use crate::domain::ids::{BatchId, ImportId, UploadId, UserId};
 use crate::domain::jobs::{JobFailure, JobStatus};
 use crate::domain::projects::ProjectDraft;
 use crate::domain::quality::IssueSeverity;
@@ -33,6 +33,8 @@ pub enum ImportSource {
         /// Its content.
         bytes: Vec<u8>,
     },
+    /// A file that was sent beside the request.
+    Upload(UploadId),
     /// Rows of the API.
     Rows(Vec<ProjectDraft>),
 }

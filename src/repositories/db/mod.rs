@@ -3,8 +3,10 @@
 
 mod postgres;
 mod sql;
+mod timing;
 
 pub use sql::{Arg, Sql};
+pub use timing::Timed;
 
 use crate::domain::ids::WorkspaceId;
 use crate::error::{Error, Result};
@@ -80,13 +82,19 @@ pub enum Conn<'a> {
     Sqlite(&'a mut SqliteConnection),
 }
 
-/// Expands one query body for both drivers: `on!(tx, c => sqlx::query(SQL).bind(id).execute(c).await?)`.
+/// Expands one query body for both drivers, and times it: `on!(tx, c => sqlx::query(SQL).bind(id).execute(c).await?)`.
 #[macro_export]
 macro_rules! on {
     ($tx:expr, $c:ident => $body:expr) => {
         match $tx.conn() {
-            $crate::repositories::db::Conn::Postgres($c) => $body,
-            $crate::repositories::db::Conn::Sqlite($c) => $body,
+            $crate::repositories::db::Conn::Postgres($c) => {
+                let _until_it_ends = $crate::repositories::db::Timed::statement();
+                $body
+            }
+            $crate::repositories::db::Conn::Sqlite($c) => {
+                let _until_it_ends = $crate::repositories::db::Timed::statement();
+                $body
+            }
         }
     };
 }
@@ -131,6 +139,7 @@ impl Db {
     /// # Errors
     /// `UNAVAILABLE` if no connection can be had.
     pub async fn begin(&self, scope: impl Into<Scope>) -> Result<Tx> {
+        let _until_it_is_ready = Timed::acquire("write");
         let session = match &self.pools {
             Pools::Postgres(pool) => Session::Postgres(postgres::begin(pool, scope.into()).await?),
             // a deferred BEGIN that reads and then writes would fail with SQLITE_BUSY_SNAPSHOT, whatever the time-out
@@ -144,6 +153,7 @@ impl Db {
     /// # Errors
     /// `UNAVAILABLE` if no connection can be had.
     pub async fn read(&self, scope: impl Into<Scope>) -> Result<Tx> {
+        let _until_it_is_ready = Timed::acquire("read");
         let session = match &self.pools {
             Pools::Postgres(pool) => Session::PostgresRead(postgres::acquire(pool, scope.into()).await?),
             Pools::Sqlite { read, .. } => Session::SqliteRead(read.acquire().await?),
@@ -205,6 +215,7 @@ impl Tx {
     /// # Errors
     /// If the database refuses or is gone; then nothing was changed.
     pub async fn commit(self) -> Result<()> {
+        let _until_it_lasts = Timed::commit();
         match self.session {
             Session::Postgres(tx) => tx.commit().await?,
             Session::Sqlite(tx) => tx.commit().await?,
@@ -284,12 +295,11 @@ pub fn like_text(text: &str) -> String {
 
 impl From<sqlx::Error> for Error {
     fn from(cause: sqlx::Error) -> Self {
-        match cause {
-            sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) | sqlx::Error::PoolClosed => {
-                Self::unavailable("The database cannot be reached at the moment. Try again.", cause)
-            }
-            other => Self::internal(other),
-        }
+        let is_away = match &cause {
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => true,
+            other => postgres::is_broken(other) || postgres::may_work_again(other),
+        };
+        if is_away { Self::unavailable("The database cannot be reached at the moment. Try again.", cause) } else { Self::internal(cause) }
     }
 }
 

@@ -152,12 +152,19 @@ impl Stale {
     }
 }
 
-/// True if the connection is gone, not the statement wrong: an error of the socket, or the server's farewell (class 57P
-/// of SQLSTATE: it was told to end or is starting up).
-fn is_broken(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
-        _ => false,
-    }
+/// True if the connection is gone, not the statement wrong: an error of the socket, or the server's farewell.
+pub(super) fn is_broken(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) || has_code(error, &["57P"])
+}
+
+/// True if the same work may succeed in a moment: connections are exhausted or refused, or two transactions were in each
+/// other's way.
+pub(super) fn may_work_again(error: &sqlx::Error) -> bool {
+    has_code(error, &["08", "53300", "40001", "40P01"])
+}
+
+/// True if the server's error is of one of these classes or codes (SQLSTATE, appendix A of its manual).
+fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| codes.iter().any(|known| code.starts_with(known)))
 }

@@ -1,6 +1,6 @@
 //! Statements that are put together at run time. It must not hold the text of any.
 
-use super::{BothRow, Conn, Tx, id_list, storable};
+use super::{BothRow, Conn, Timed, Tx, id_list, storable};
 use crate::error::{Error, Result};
 use sqlx::postgres::PgArguments;
 use sqlx::sqlite::SqliteArguments;
@@ -76,6 +76,7 @@ impl Sql {
     /// As the database says.
     pub async fn fetch_all<R: BothRow>(self, tx: &mut Tx) -> Result<Vec<R>> {
         let Self { text, args } = self;
+        let _until_it_ends = Timed::statement();
         Ok(match tx.conn() {
             Conn::Postgres(c) => {
                 let args =

@@ -1,6 +1,7 @@
 //! Writing of one section, the unit of paid work: a short transaction before the call, none during it, and one after it
 //! that holds the text, the numbers, the events and the end of the job.
 
+use super::measure::Measure;
 use super::{Generations, finishing, progressed_now_and_then};
 use crate::adapters::ai::{DraftFailure, DraftPiece, DraftRequest, Drafter, Usage};
 use crate::domain::actor::Actor;
@@ -15,12 +16,13 @@ use crate::domain::projects::ProjectStatus;
 use crate::domain::prompts::assemble;
 use crate::domain::sections::{Revision, RevisionSource, Section, SectionState};
 use crate::domain::templates::{char_count, word_count};
-use crate::domain::work::{DraftSection, FINISH_PROJECT, FinishProject};
+use crate::domain::work::{DraftSection, FINISH_PROJECT, FinishProject, JobEnding};
 use crate::error::{Error, Result};
 use crate::repositories::jobs::{ClaimedJob, NewJob};
 use crate::repositories::{batches, generations, jobs, projects, sections};
 use crate::services::core::Unit;
 use futures::StreamExt;
+use tracing::Instrument;
 
 /// What a section is written with.
 struct Call {
@@ -37,11 +39,11 @@ impl Generations {
     ///
     /// # Errors
     /// As the database says; a lost claim.
-    pub async fn draft_section(&self, job: &ClaimedJob, work: DraftSection) -> Result<()> {
+    pub async fn draft_section(&self, job: &ClaimedJob, work: DraftSection) -> Result<JobEnding> {
         let actor = Actor::system(job.workspace());
-        let Some(call) = self.begin_section(&actor, job, work).await? else { return Ok(()) };
-        match self.write(&call).await {
-            Ok((text, usage)) => self.accept(&actor, job, work, call, text, usage).await,
+        let Some(call) = self.begin_section(&actor, job, work).await? else { return Ok(JobEnding::Done) };
+        match self.measured(&call).await {
+            Ok((text, usage)) => self.accept(&actor, job, work, call, text, usage).await.map(|()| JobEnding::Done),
             Err(failure) => self.reject(&actor, job, work, call, failure).await,
         }
     }
@@ -141,6 +143,15 @@ impl Generations {
         Ok(Some(Call { run, section, attempt, request, mask }))
     }
 
+    /// Calls the provider and says what came of it, in metrics and in the trace.
+    async fn measured(&self, call: &Call) -> Result<(String, Usage), DraftFailure> {
+        let measure = Measure::begin(&call.run.provider, &call.run.model);
+        let span = measure.span.clone();
+        let answer = self.write(call).instrument(span).await;
+        measure.end(&answer);
+        answer
+    }
+
     /// Calls the provider; no transaction is open meanwhile.
     async fn write(&self, call: &Call) -> Result<(String, Usage), DraftFailure> {
         let bad = |message: &str| DraftFailure::new(JobFailureCode::ProviderBadAnswer, message);
@@ -211,7 +222,7 @@ impl Generations {
 
     /// Notes a failed attempt: it is tried again later, or the section has failed for good. What it took is paid for. A
     /// call that was held back is no attempt: the job waits, and nothing else has happened.
-    async fn reject(&self, actor: &Actor, job: &ClaimedJob, work: DraftSection, call: Call, failure: DraftFailure) -> Result<()> {
+    async fn reject(&self, actor: &Actor, job: &ClaimedJob, work: DraftSection, call: Call, failure: DraftFailure) -> Result<JobEnding> {
         let Call { section, mut attempt, .. } = call;
         let (mut unit, mut run) = self.reopen(actor, work).await?;
         let dice = f64::from(self.core.new_id().as_bytes()[15]) / 255.0;
@@ -220,7 +231,8 @@ impl Generations {
             generations::forget_attempt_in(&mut unit.tx, actor.workspace, attempt.id).await?;
             let now = unit.now;
             jobs::retry_in(&mut unit.tx, job, wait, now).await?;
-            return unit.commit().await;
+            unit.commit().await?;
+            return Ok(JobEnding::Retried);
         }
         let again = failure.retryable && attempt.number < MAX_ATTEMPTS && run.status == JobStatus::Running;
         attempt.status = if again { AttemptStatus::Retrying } else { AttemptStatus::Failed };
@@ -243,7 +255,8 @@ impl Generations {
             sections::set_state_in(&mut unit.tx, actor.workspace, section.id, state).await?;
             self.settle_section(&mut unit, actor, job, work, &mut run, true).await?;
         }
-        unit.commit().await
+        unit.commit().await?;
+        Ok(if again { JobEnding::Retried } else { JobEnding::Failed })
     }
 
     async fn reopen(&self, actor: &Actor, work: DraftSection) -> Result<(Unit, Run)> {

@@ -3,6 +3,7 @@
 
 mod drafting;
 mod finishing;
+mod measure;
 mod start;
 
 use super::checks::wrong_state;

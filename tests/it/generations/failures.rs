@@ -23,8 +23,8 @@ fn lasting() -> DraftFailure {
 }
 
 on_each! {
-    async fn a_failure_that_passes_is_tried_again_and_leaves_a_trace(database: Database) {
-        let (app, drafter) = TestApp::start_held(database, Semaphore::MAX_PERMITS).await;
+    async fn a_failure_that_passes_is_tried_again_and_leaves_a_trace(mode: Mode) {
+        let (app, drafter) = TestApp::start_held(mode, Semaphore::MAX_PERMITS).await;
         let adviser = app.adviser();
         let (batch, projects) = adviser.batch_of("Acme", 1).await;
         drafter.fail_next(vec![passing()]);
@@ -46,8 +46,8 @@ on_each! {
         app.stop().await;
     }
 
-    async fn a_section_that_keeps_failing_is_given_up_after_five_tries(database: Database) {
-        let (app, drafter) = TestApp::start_held(database, Semaphore::MAX_PERMITS).await;
+    async fn a_section_that_keeps_failing_is_given_up_after_five_tries(mode: Mode) {
+        let (app, drafter) = TestApp::start_held(mode, Semaphore::MAX_PERMITS).await;
         let adviser = app.adviser();
         let template = adviser.template_of("One section", &["baseline"]).await;
         let (batch, projects) = adviser.batch_on(&template, "Acme", 1).await;
@@ -62,8 +62,8 @@ on_each! {
         app.stop().await;
     }
 
-    async fn a_failure_for_good_fails_its_project_alone_and_the_scope_failed_repairs_it(database: Database) {
-        let (app, drafter) = TestApp::start_held(database, Semaphore::MAX_PERMITS).await;
+    async fn a_failure_for_good_fails_its_project_alone_and_the_scope_failed_repairs_it(mode: Mode) {
+        let (app, drafter) = TestApp::start_held(mode, Semaphore::MAX_PERMITS).await;
         let adviser = app.adviser();
         let (batch, projects) = adviser.batch_of("Acme", 3).await;
         drafter.fail_next(vec![lasting()]);
@@ -103,8 +103,8 @@ on_each! {
         app.stop().await;
     }
 
-    async fn a_run_in_which_all_projects_fail_has_failed(database: Database) {
-        let (app, drafter) = TestApp::start_held(database, Semaphore::MAX_PERMITS).await;
+    async fn a_run_in_which_all_projects_fail_has_failed(mode: Mode) {
+        let (app, drafter) = TestApp::start_held(mode, Semaphore::MAX_PERMITS).await;
         let adviser = app.adviser();
         let template = adviser.template_of("One section", &["baseline"]).await;
         let (batch, projects) = adviser.batch_on(&template, "Acme", 2).await;

@@ -14,8 +14,8 @@ const DELETE: &str =
     "mutation($ids: [ID!]!) { deleteProjects(ids: $ids) { done failed { id error { code message } } userErrors { code message } } }";
 
 on_each! {
-    async fn a_run_that_only_waits_is_cancelled_at_once(database: Database) {
-        let (app, drafter) = TestApp::start_held(database, 0).await;
+    async fn a_run_that_only_waits_is_cancelled_at_once(mode: Mode) {
+        let (app, drafter) = TestApp::start_held(mode, 0).await;
         let adviser = app.adviser();
         let (busy, _) = adviser.batch_of("Busy", 1).await;
         let (batch, projects) = adviser.batch_of("Acme", 2).await;
@@ -42,8 +42,8 @@ on_each! {
         app.stop().await;
     }
 
-    async fn cancelling_aborts_the_calls_in_flight_and_keeps_what_is_finished(database: Database) {
-        let (app, drafter) = TestApp::start_held(database, 0).await;
+    async fn cancelling_aborts_the_calls_in_flight_and_keeps_what_is_finished(mode: Mode) {
+        let (app, drafter) = TestApp::start_held(mode, 0).await;
         let adviser = app.adviser();
         let (batch, projects) = adviser.batch_of("Acme", 4).await;
         drafter.let_through("Project 1");
@@ -77,8 +77,8 @@ on_each! {
         app.stop().await;
     }
 
-    async fn a_complete_narrative_goes_back_to_review_when_its_run_is_cancelled(database: Database) {
-        let (app, drafter) = TestApp::start_held(database, 7).await;
+    async fn a_complete_narrative_goes_back_to_review_when_its_run_is_cancelled(mode: Mode) {
+        let (app, drafter) = TestApp::start_held(mode, 7).await;
         let adviser = app.adviser();
         let (batch, projects) = adviser.generated("Acme", 1).await;
         let texts = |narrative: &Value| list(&narrative["sections"]).iter().map(|section| section["text"].clone()).collect::<Vec<_>>();
@@ -94,8 +94,8 @@ on_each! {
         app.stop().await;
     }
 
-    async fn projects_that_are_deleted_during_a_run_are_skipped(database: Database) {
-        let (app, drafter) = TestApp::start_held(database, 0).await;
+    async fn projects_that_are_deleted_during_a_run_are_skipped(mode: Mode) {
+        let (app, drafter) = TestApp::start_held(mode, 0).await;
         let adviser = app.adviser();
         let (batch, projects) = adviser.batch_of("Acme", 4).await;
         let run = adviser.start(&batch).await;
@@ -116,8 +116,8 @@ on_each! {
         app.stop().await;
     }
 
-    async fn a_written_project_that_was_deleted_during_a_run_comes_back_written(database: Database) {
-        let (app, drafter) = TestApp::start_held(database, 14).await;
+    async fn a_written_project_that_was_deleted_during_a_run_comes_back_written(mode: Mode) {
+        let (app, drafter) = TestApp::start_held(mode, 14).await;
         let adviser = app.adviser();
         let (batch, projects) = adviser.generated("Acme", 2).await;
         let run = adviser.start_with(json!({ "batchId": batch, "scope": "ALL_UNAPPROVED" })).await;
@@ -132,8 +132,8 @@ on_each! {
         app.stop().await;
     }
 
-    async fn a_project_in_work_is_closed_to_people(database: Database) {
-        let (app, drafter) = TestApp::start_held(database, 7).await;
+    async fn a_project_in_work_is_closed_to_people(mode: Mode) {
+        let (app, drafter) = TestApp::start_held(mode, 7).await;
         let adviser = app.adviser();
         let (batch, projects) = adviser.generated("Acme", 1).await;
         let section = adviser.narrative(&projects[0]).await["sections"][6].clone();
@@ -158,8 +158,8 @@ on_each! {
         app.stop().await;
     }
 
-    async fn a_small_run_behind_a_large_one_does_not_wait_for_its_end(database: Database) {
-        let (app, drafter) = TestApp::start_held(database, 0).await;
+    async fn a_small_run_behind_a_large_one_does_not_wait_for_its_end(mode: Mode) {
+        let (app, drafter) = TestApp::start_held(mode, 0).await;
         let adviser = app.adviser();
         let (large, _) = adviser.batch_of("Large", 60).await;
         let (small, _) = adviser.batch_of("Small", 3).await;
@@ -179,8 +179,8 @@ on_each! {
         app.stop().await;
     }
 
-    async fn a_run_goes_on_after_a_restart_and_writes_nothing_twice(database: Database) {
-        let (app, drafter) = TestApp::start_held(database, 10).await;
+    async fn a_run_goes_on_after_a_restart_and_writes_nothing_twice(mode: Mode) {
+        let (app, drafter) = TestApp::start_held(mode, 10).await;
         let adviser = app.adviser();
         let (batch, projects) = adviser.batch_of("Acme", 3).await;
         let before = adviser.batch_now(&batch).await["eventCursor"].clone();

@@ -4,7 +4,7 @@ use super::{after, places};
 use crate::on_each;
 use crate::support::drafter::HeldDrafter;
 use crate::support::runs::{EVENTS, dense_sequences, events_until, is_end_of};
-use crate::support::{Database, TestApp};
+use crate::support::{Mode, TestApp};
 use chrono::{DateTime, Duration, Utc};
 use claimwright::domain::events::BatchEvent;
 use claimwright::domain::ids::{BatchId, WorkspaceId};
@@ -54,8 +54,8 @@ async fn inner_ids(app: &TestApp, batch: &str) -> (WorkspaceId, BatchId) {
 
 on_each! {
     // Below the public API, because no request can be stopped between its statement and its commit.
-    async fn a_slow_transaction_is_not_overtaken_by_a_quick_one(database: Database) {
-        let app = TestApp::start(database).await;
+    async fn a_slow_transaction_is_not_overtaken_by_a_quick_one(mode: Mode) {
+        let app = TestApp::start(mode).await;
         let batch = app.adviser().create_batch("Acme").await;
         let (workspace, id) = inner_ids(&app, &batch).await;
         let db = app.app().db();
@@ -81,7 +81,7 @@ on_each! {
             sequences
         });
         assert!(futures::poll!(&mut quick).is_pending());
-        if database == Database::Postgres {
+        if mode == Mode::ScaledOut {
             tokio::select! {
                 overtaken = &mut quick => panic!("it did not wait: {overtaken:?}"),
                 () = until_something_waits(db) => {}
@@ -94,8 +94,8 @@ on_each! {
         app.stop().await;
     }
 
-    async fn changes_at_once_reach_a_watcher_in_order_and_once(database: Database) {
-        let app = TestApp::start(database).await;
+    async fn changes_at_once_reach_a_watcher_in_order_and_once(mode: Mode) {
+        let app = TestApp::start(mode).await;
         let adviser = app.adviser();
         let batch = adviser.create_batch("Acme").await;
         let mut socket = adviser.socket().await;
@@ -114,11 +114,11 @@ on_each! {
         app.stop().await;
     }
 
-    async fn numbers_of_a_run_are_told_at_most_twice_a_second(database: Database) {
+    async fn numbers_of_a_run_are_told_at_most_twice_a_second(mode: Mode) {
         let clock = Ahead::default();
         let ticking = clock.clone();
         // every look at the clock takes 40 ms, so a run of milliseconds lasts for seconds
-        let app = TestApp::start_with(database, |surroundings| {
+        let app = TestApp::start_with(mode, |surroundings| {
             surroundings.clock = Arc::new(move || {
                 ticking.advance(Duration::milliseconds(40));
                 ticking.now()
@@ -142,11 +142,11 @@ on_each! {
         app.stop().await;
     }
 
-    async fn a_client_that_does_not_read_is_told_that_it_lagged_and_starts_afresh(database: Database) {
+    async fn a_client_that_does_not_read_is_told_that_it_lagged_and_starts_afresh(mode: Mode) {
         let clock = Ahead::default();
         let (ticking, drafter) = (clock.clone(), HeldDrafter::new(0));
         let provider = drafter.clone();
-        let app = TestApp::start_with(database, |surroundings| {
+        let app = TestApp::start_with(mode, |surroundings| {
             surroundings.clock = Arc::new(move || ticking.now());
             surroundings.drafters = vec![provider];
         }).await;

@@ -3,7 +3,7 @@
 use crate::on_each;
 use crate::support::providers::Stub;
 use crate::support::providers::openai::{TEXT, USAGE, error, story};
-use crate::support::{Database, TestApp, row};
+use crate::support::{Mode, TestApp, row};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ const GERMAN: &str = "Es war nicht bekannt, ob die Viskosität der Schmelze aus 
     Theorie eine konstante Zusammensetzung annimmt und der Sensor träge ist.";
 
 /// An application that drafts by a stub; the folder holds the list of models.
-async fn app_on(database: Database, stub: &Stub, more: &[(&str, &str)]) -> (TestApp, tempfile::TempDir) {
+async fn app_on(mode: Mode, stub: &Stub, extra: &[(&str, &str)]) -> (TestApp, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let models = folder.path().join("models.json");
     let list = json!([{ "model": "stub-1", "inputPricePerMillion": "2.00", "outputPricePerMillion": "8.00", "contextTokens": 64_000 }]);
@@ -21,7 +21,7 @@ async fn app_on(database: Database, stub: &Stub, more: &[(&str, &str)]) -> (Test
     let (url, models) = (format!("{}/v1", stub.url), models.to_str().expect("a path").to_owned());
     let settings =
         [("AI_PROVIDER", "openai"), ("AI_BASE_URL", url.as_str()), ("AI_API_KEY", "sk-of-a-test"), ("AI_MODELS_FILE", models.as_str())];
-    (TestApp::start_configured(database, &[&settings, more].concat()).await, folder)
+    (TestApp::start_on(mode, &[&settings, extra].concat(), |_| {}).await, folder)
 }
 
 /// Millionths of a dollar.
@@ -34,9 +34,9 @@ fn micros(amount: &Value) -> i64 {
 const COST: i64 = 2 * USAGE.0 as i64 + 8 * USAGE.1 as i64;
 
 on_each! {
-    async fn a_batch_is_drafted_and_every_attempt_carries_tokens_cost_and_model(database: Database) {
+    async fn a_batch_is_drafted_and_every_attempt_carries_tokens_cost_and_model(mode: Mode) {
         let stub = Stub::start(vec![], |_| story(TEXT)).await;
-        let (app, _folder) = app_on(database, &stub, &[]).await;
+        let (app, _folder) = app_on(mode, &stub, &[]).await;
         let adviser = app.adviser();
         let models = adviser.run("{ apiInfo { models { provider model contextTokens streams inputPricePerMillion { amount } } } }", json!({})).await;
         let first = &models["apiInfo"]["models"][0];
@@ -72,7 +72,7 @@ on_each! {
 async fn what_fails_on_the_way_is_tried_again_and_paid_for() {
     let script = vec![error(429, "rate_limit_exceeded", &[("retry-after", "0.01")]), story(GERMAN)];
     let stub = Stub::start(script, |_| story(TEXT)).await;
-    let (app, _folder) = app_on(Database::Sqlite, &stub, &[]).await;
+    let (app, _folder) = app_on(Mode::Embedded, &stub, &[]).await;
     let adviser = app.adviser();
     let template = adviser.template_of("One section", &["baseline"]).await;
     let (batch, _) = adviser.batch_on(&template, "Acme", 1).await;
@@ -99,7 +99,7 @@ async fn what_fails_on_the_way_is_tried_again_and_paid_for() {
 #[tokio::test]
 async fn a_circuit_that_is_open_costs_no_try_and_the_run_goes_on_when_it_closes() {
     let stub = Stub::start(vec![error(500, "server_error", &[]); 5], |_| story(TEXT)).await;
-    let (app, _folder) = app_on(Database::Sqlite, &stub, &[]).await;
+    let (app, _folder) = app_on(Mode::Embedded, &stub, &[]).await;
     let adviser = app.adviser();
     let (batch, _) = adviser.batch_of("Acme", 1).await;
     let (run, status) = adviser.generate(json!({ "batchId": batch })).await;
@@ -112,7 +112,7 @@ async fn a_circuit_that_is_open_costs_no_try_and_the_run_goes_on_when_it_closes(
 #[tokio::test]
 async fn a_key_that_is_refused_fails_the_run_at_once_with_a_reason() {
     let stub = Stub::start(vec![], |_| error(401, "invalid_api_key", &[])).await;
-    let (app, _folder) = app_on(Database::Sqlite, &stub, &[]).await;
+    let (app, _folder) = app_on(Mode::Embedded, &stub, &[]).await;
     let adviser = app.adviser();
     let (batch, _) = adviser.batch_of("Acme", 1).await;
     let (run, status) = adviser.generate(json!({ "batchId": batch })).await;
@@ -131,7 +131,7 @@ async fn people_are_named_by_placeholders_outside_and_by_their_names_inside() {
     for (setting, leaves) in [("on", false), ("off", true)] {
         let answer = told.clone();
         let stub = Stub::start(vec![], move |_| story(&answer)).await;
-        let (app, _folder) = app_on(Database::Sqlite, &stub, &[("MASK_PERSONAL_DATA", setting)]).await;
+        let (app, _folder) = app_on(Mode::Embedded, &stub, &[("MASK_PERSONAL_DATA", setting)]).await;
         let adviser = app.adviser();
         let template = adviser.template_of("One section", &["work_undertaken"]).await;
         let (batch, _) = adviser.batch_on(&template, "Acme", 1).await;

@@ -3,9 +3,15 @@
 pub mod calls;
 pub mod client;
 pub mod drafter;
+pub mod exactness;
+pub mod followers;
+pub mod keys;
+pub mod moto;
 pub mod process;
 pub mod providers;
+pub mod raw;
 pub mod runs;
+pub mod servers;
 pub mod socket;
 
 use claimwright::app::{App, Roles, Surroundings};
@@ -21,16 +27,17 @@ use std::time::Duration;
 /// How long a test waits for what must happen.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A database that a test runs on.
+/// A way in which a test runs the product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Database {
-    /// In the test's own folder.
-    Sqlite,
-    /// A database of the test's own on the server of `TEST_DATABASE_URL`.
-    Postgres,
+pub enum Mode {
+    /// `SQLite` and all else in process, in the test's own folder.
+    Embedded,
+    /// On a database of the test's own on the `PostgreSQL` server of `TEST_DATABASE_URL`, and on the Redis server of
+    /// `TEST_REDIS_URL`, if there is one, under a prefix of the test's own.
+    ScaledOut,
 }
 
-/// Declares tests that run on both databases: `on_both! { async fn a_sentence(app: TestApp) { … } }`.
+/// Declares tests that run in both modes: `on_both! { async fn a_sentence(app: TestApp) { … } }`.
 #[macro_export]
 macro_rules! on_both {
     ($($(#[$meta:meta])* async fn $name:ident($app:ident: TestApp) $body:block)*) => {
@@ -42,15 +49,15 @@ macro_rules! on_both {
 
                 #[tokio::test]
                 $(#[$meta])*
-                async fn sqlite() {
-                    behaviour($crate::support::TestApp::start($crate::support::Database::Sqlite).await).await;
+                async fn embedded() {
+                    behaviour($crate::support::TestApp::start($crate::support::Mode::Embedded).await).await;
                 }
 
                 #[tokio::test]
                 $(#[$meta])*
-                async fn postgres() {
+                async fn scaled_out() {
                     if $crate::support::has_postgres() {
-                        behaviour($crate::support::TestApp::start($crate::support::Database::Postgres).await).await;
+                        behaviour($crate::support::TestApp::start($crate::support::Mode::ScaledOut).await).await;
                     }
                 }
             }
@@ -58,27 +65,27 @@ macro_rules! on_both {
     };
 }
 
-/// As `on_both!` for tests that start the application themselves: `on_each! { async fn a_sentence(database: Database) { … } }`.
+/// As `on_both!` for tests that start the application themselves: `on_each! { async fn a_sentence(mode: Mode) { … } }`.
 #[macro_export]
 macro_rules! on_each {
-    ($($(#[$meta:meta])* async fn $name:ident($database:ident: Database) $body:block)*) => {
+    ($($(#[$meta:meta])* async fn $name:ident($mode:ident: Mode) $body:block)*) => {
         $(
             mod $name {
                 use super::*;
 
-                async fn behaviour($database: $crate::support::Database) $body
+                async fn behaviour($mode: $crate::support::Mode) $body
 
                 #[tokio::test]
                 $(#[$meta])*
-                async fn sqlite() {
-                    behaviour($crate::support::Database::Sqlite).await;
+                async fn embedded() {
+                    behaviour($crate::support::Mode::Embedded).await;
                 }
 
                 #[tokio::test]
                 $(#[$meta])*
-                async fn postgres() {
+                async fn scaled_out() {
                     if $crate::support::has_postgres() {
-                        behaviour($crate::support::Database::Postgres).await;
+                        behaviour($crate::support::Mode::ScaledOut).await;
                     }
                 }
             }
@@ -101,33 +108,31 @@ pub struct TestApp {
 
 impl TestApp {
     /// Starts everything, with the offline provider.
-    pub async fn start(database: Database) -> Self {
-        Self::start_with(database, |_| {}).await
+    pub async fn start(mode: Mode) -> Self {
+        Self::start_with(mode, |_| {}).await
     }
 
-    /// Starts everything, with the settings and surroundings that the test chooses.
-    pub async fn start_with(database: Database, choose: impl FnOnce(&mut Surroundings)) -> Self {
+    /// Starts everything, with the surroundings that the test chooses.
+    pub async fn start_with(mode: Mode, choose: impl FnOnce(&mut Surroundings)) -> Self {
+        // boxed: a future of the whole start in every test is too much for a stack
+        Box::pin(Self::start_on(mode, &[], choose)).await
+    }
+
+    /// Starts everything, with more settings and with the surroundings that the test chooses.
+    pub async fn start_on(mode: Mode, settings: &[(&str, &str)], choose: impl FnOnce(&mut Surroundings)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (config, database) = configure(folder.path(), database, &[]).await;
+        let (config, database) = configure(folder.path(), mode, settings).await;
         let mut surroundings = Surroundings::real(&config).expect("providers");
         choose(&mut surroundings);
         let app = App::start_in(&config, Roles::All, surroundings).await.expect("the application starts");
         Self { app, config, folder, database }
     }
 
-    /// Starts everything, with more settings.
-    pub async fn start_configured(database: Database, more: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (config, database) = configure(folder.path(), database, more).await;
-        let app = App::start(&config, Roles::All).await.expect("the application starts");
-        Self { app, config, folder, database }
-    }
-
     /// Starts everything with a provider that lets so many calls through until the test allows more.
-    pub async fn start_held(database: Database, permits: usize) -> (Self, Arc<HeldDrafter>) {
+    pub async fn start_held(mode: Mode, permits: usize) -> (Self, Arc<HeldDrafter>) {
         let drafter = HeldDrafter::new(permits);
         let provider = Arc::clone(&drafter);
-        let app = Self::start_with(database, |surroundings| surroundings.drafters = vec![provider]).await;
+        let app = Self::start_with(mode, |surroundings| surroundings.drafters = vec![provider]).await;
         (app, drafter)
     }
 
@@ -185,6 +190,11 @@ impl TestApp {
         self.folder.path()
     }
 
+    /// The name of the test's own database on the server of `TEST_DATABASE_URL`, if it has one.
+    pub fn database(&self) -> Option<&str> {
+        self.database.as_deref()
+    }
+
     /// Statements that were sent to the database so far.
     pub fn statements(&self) -> u64 {
         self.app.db().statements()
@@ -202,14 +212,13 @@ impl TestApp {
 /// Makes an empty database on the server of `TEST_DATABASE_URL`; gives its name.
 pub async fn create_database() -> String {
     let name = format!("test_{}", uuid::Uuid::new_v4().simple());
-    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin().await).await.expect("a database");
+    sql(&format!("CREATE DATABASE {name}")).await;
     name
 }
 
 /// Removes a database, whoever is still connected.
 pub async fn drop_database(name: &str) {
-    let mut admin = admin().await;
-    sqlx::query(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).execute(&mut admin).await.expect("dropped");
+    sql(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
 }
 
 /// The folder of the repository.
@@ -218,7 +227,7 @@ pub fn root() -> &'static Path {
 }
 
 /// Settings of a test's own application; for `PostgreSQL` with a new database, whose name comes back too.
-pub async fn configure(folder: &Path, database: Database, more: &[(&str, &str)]) -> (Config, Option<String>) {
+pub async fn configure(folder: &Path, mode: Mode, settings: &[(&str, &str)]) -> (Config, Option<String>) {
     let mut variables: Vec<(String, String)> = vec![
         ("PORT".into(), "0".into()),
         ("DATA_DIR".into(), folder.join("data").to_str().expect("a path").into()),
@@ -226,14 +235,22 @@ pub async fn configure(folder: &Path, database: Database, more: &[(&str, &str)])
         ("SHUTDOWN_GRACE".into(), "5".into()),
     ];
     let mut name = None;
-    if database == Database::Postgres {
+    if mode == Mode::ScaledOut {
         let database = create_database().await;
         variables.push(("DATABASE_URL".into(), server_url(&database)));
+        variables.extend(redis_settings(&database));
         name = Some(database);
     }
-    variables.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    variables.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
     let lookup = |name: &str| variables.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     (Config::from_env(lookup).expect("settings"), name)
+}
+
+/// Settings that let a test share the Redis server of `TEST_REDIS_URL` with others, under a prefix of its own; none if
+/// there is no such server.
+pub fn redis_settings(prefix: &str) -> Vec<(String, String)> {
+    let Ok(url) = std::env::var("TEST_REDIS_URL") else { return Vec::new() };
+    vec![("REDIS_URL".into(), url), ("REDIS_PREFIX".into(), prefix.into())]
 }
 
 /// The URL of a database on the server of `TEST_DATABASE_URL`.
@@ -241,6 +258,11 @@ pub fn server_url(database: &str) -> String {
     let url = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL");
     let (server, _) = url.rsplit_once('/').expect("a URL with a database");
     format!("{server}/{database}")
+}
+
+/// Runs a statement as the administrator of the server of `TEST_DATABASE_URL`.
+pub async fn sql(statement: &str) {
+    sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&mut admin().await).await.expect("the statement runs");
 }
 
 async fn admin() -> PgConnection {

@@ -8,6 +8,7 @@ use std::process::{ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// The executable that is tested.
@@ -60,20 +61,30 @@ pub struct Server {
     url: String,
     token: String,
     log: Arc<Mutex<String>>,
+    reading: Option<JoinHandle<()>>,
 }
 
 impl Server {
     /// Starts one on a data folder and waits until it says where it is ready.
     pub async fn start(data: &Path, more: &[(String, String)]) -> Self {
+        Self::start_as("serve", data, more).await
+    }
+
+    /// The same in one role: `serve`, `api`, or `worker`, which has no address.
+    pub async fn start_as(role: &str, data: &Path, more: &[(String, String)]) -> Self {
         let mut with_port = settings(&[("PORT", "0")]);
         with_port.extend_from_slice(more);
-        let mut process = command(&["serve"], data, &with_port).spawn().expect("the server starts");
+        let mut process = command(&[role], data, &with_port).spawn().expect("the server starts");
         let mut lines = BufReader::new(process.stderr.take().expect("stderr")).lines();
         let log = Arc::new(Mutex::new(String::new()));
         let url = timeout(PATIENCE, async {
             while let Some(line) = lines.next_line().await.expect("a line") {
                 if let Some((_, url)) = line.split_once("ready at ") {
-                    return url.trim().to_owned();
+                    // in a line of JSON a quotation mark ends it
+                    return url.split(['"', ' ']).next().unwrap_or_default().to_owned();
+                }
+                if line.ends_with("ready, doing jobs") {
+                    return String::new();
                 }
                 log.lock().expect("unpoisoned").push_str(&(line + "\n"));
             }
@@ -81,13 +92,13 @@ impl Server {
         });
         let url = url.await.expect("the server is ready in time");
         let written = Arc::clone(&log);
-        tokio::spawn(async move {
+        let reading = tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 written.lock().expect("unpoisoned").push_str(&(line + "\n"));
             }
         });
         let token = run(&["token"], data, &[]).await.stdout.trim().to_owned();
-        Self { process, url, token, log }
+        Self { process, url, token, log, reading: Some(reading) }
     }
 
     /// Base URL.
@@ -105,16 +116,36 @@ impl Server {
         self.log.lock().expect("unpoisoned").clone()
     }
 
+    /// What was logged from beginning to end: the server is stopped for that.
+    pub async fn log_to_the_end(mut self) -> String {
+        let reading = self.reading.take().expect("the log is read");
+        let log = Arc::clone(&self.log);
+        self.terminate().await;
+        timeout(PATIENCE, reading).await.expect("the log ends in time").expect("the log is read");
+        std::mem::take(&mut *log.lock().expect("unpoisoned"))
+    }
+
+    /// Number of the process.
+    pub fn id(&self) -> u32 {
+        self.process.id().expect("the process runs")
+    }
+
     /// `kill -9`: nothing is said, nothing is saved.
     pub async fn kill(mut self) {
         self.process.kill().await.expect("the process is killed");
     }
 
     /// SIGTERM; gives how the process ended.
-    pub async fn terminate(mut self) -> ExitStatus {
+    pub async fn terminate(self) -> ExitStatus {
+        self.drain().await.0
+    }
+
+    /// SIGTERM; gives how the process ended and what it logged.
+    pub async fn drain(mut self) -> (ExitStatus, String) {
         let id = self.process.id().expect("the process runs").to_string();
         let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &id]).status().await.expect("sh runs");
         assert!(sent.success(), "SIGTERM was not sent");
-        timeout(PATIENCE, self.process.wait()).await.expect("the server drains in time").expect("an exit status")
+        let ended = timeout(PATIENCE, self.process.wait()).await.expect("the server drains in time").expect("an exit status");
+        (ended, self.log())
     }
 }

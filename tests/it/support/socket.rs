@@ -24,10 +24,15 @@ pub struct Events<'s> {
 impl Socket {
     /// Opens a socket without saying anything.
     pub async fn open(url: &str) -> Self {
+        Self::try_open(url).await.expect("a socket")
+    }
+
+    /// The same where there may be no server at the moment.
+    pub async fn try_open(url: &str) -> Option<Self> {
         let mut request = format!("{}/graphql", url.replacen("http", "ws", 1)).into_client_request().expect("a request");
         request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().expect("a header"));
-        let (stream, _) = connect_async(request).await.expect("a socket");
-        Self { stream, operations: 0 }
+        let (stream, _) = connect_async(request).await.ok()?;
+        Some(Self { stream, operations: 0 })
     }
 
     /// Opens a socket and signs in.
@@ -42,7 +47,12 @@ impl Socket {
 
     /// Sends a message.
     pub async fn send(&mut self, message: Value) {
-        self.stream.send(Message::text(message.to_string())).await.expect("sent");
+        assert!(self.try_send(message).await, "the socket is broken");
+    }
+
+    /// Sends a message; false if the socket is broken.
+    pub async fn try_send(&mut self, message: Value) -> bool {
+        self.stream.send(Message::text(message.to_string())).await.is_ok()
     }
 
     /// The next message; the close code as an error if the server closes.
@@ -52,7 +62,8 @@ impl Socket {
                 Some(Ok(Message::Text(text))) => {
                     let message: Value = serde_json::from_str(&text).expect("JSON");
                     if message["type"] == "ping" {
-                        self.send(json!({ "type": "pong" })).await;
+                        // whether it was heard shows in what comes next
+                        self.try_send(json!({ "type": "pong" })).await;
                         continue;
                     }
                     return Ok(message);

@@ -1,0 +1,101 @@
+//! Clients that hold a connection by being slow. How long the server waits is a setting of the test, so nobody waits for
+//! real quarters of a minute.
+
+use super::{assert_alive, authority, connect, listen};
+use crate::support::{Mode, PATIENCE, TestApp};
+use serde_json::json;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, interval, timeout};
+
+const SHORT: Duration = Duration::from_millis(150);
+
+async fn impatient() -> TestApp {
+    TestApp::start_with(Mode::Embedded, |surroundings| {
+        surroundings.patience.head = SHORT;
+        surroundings.patience.body = SHORT;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_is_not_waited_for() {
+    let app = impatient().await;
+    let own = authority(&app.url()).to_owned();
+    for begun in ["", "G", "GET /graphql HTTP/1.1\r\n", &format!("GET /graphql HTTP/1.1\r\nhost: {own}\r\nx-half: ")] {
+        let mut stream = connect(&app.url()).await;
+        stream.write_all(begun.as_bytes()).await.expect("written");
+        let answer = listen(&mut stream).await;
+        assert!(answer.status().is_none_or(|status| status == 408), "{begun:?}: {answer:?}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_head_that_comes_byte_by_byte_is_cut_all_the_same() {
+    let app = impatient().await;
+    let mut stream = connect(&app.url()).await;
+    stream.write_all(b"GET /graphql HTTP/1.1\r\n").await.expect("written");
+    let (mut reader, mut writer) = stream.split();
+    let mut drip = interval(SHORT / 10);
+    let drips = async {
+        loop {
+            drip.tick().await;
+            if writer.write_all(b"x-a: b\r\n").await.is_err() {
+                return;
+            }
+        }
+    };
+    let mut nothing = Vec::new();
+    let ended = async { drop(tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut nothing).await) };
+    let cut = async {
+        tokio::select! { () = drips => {}, () = ended => {} }
+    };
+    timeout(PATIENCE, cut).await.expect("the connection is cut though bytes come");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_answered_with_408() {
+    let app = impatient().await;
+    let own = authority(&app.url()).to_owned();
+    for (framing, begun) in [("content-length: 1000", "{\"query\": \""), ("transfer-encoding: chunked", "5\r\n{\"que\r\n")] {
+        let mut stream = connect(&app.url()).await;
+        let head = format!(
+            "POST /graphql HTTP/1.1\r\nhost: {own}\r\ncontent-type: application/json\r\nconnection: close\r\n{framing}\r\n\r\n{begun}"
+        );
+        stream.write_all(head.as_bytes()).await.expect("written");
+        let answer = listen(&mut stream).await;
+        assert!(answer.status() == Some(408) && answer.0.contains("TIMEOUT"), "{framing}: {answer:?}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_honest_clients_are_served_meanwhile() {
+    let app = impatient().await;
+    let own = authority(&app.url()).to_owned();
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        idle.push(connect(&app.url()).await);
+    }
+    assert_alive(&app).await;
+    for stream in &mut idle {
+        assert_eq!(listen(stream).await.0, "", "nothing was asked");
+    }
+    let mut kept = connect(&app.url()).await;
+    kept.write_all(format!("GET /health HTTP/1.1\r\nhost: {own}\r\n\r\n").as_bytes()).await.expect("written");
+    let answer = listen(&mut kept).await;
+    assert_eq!((answer.status(), answer.answers()), (Some(200), 1), "answered, then closed for want of another request");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn an_operation_that_takes_too_long_is_given_up_with_504() {
+    let app = TestApp::start_with(Mode::Embedded, |surroundings| surroundings.patience.request = Duration::ZERO).await;
+    let begun = Instant::now();
+    let (status, answer) = app.adviser().send("{ batches { totalCount } }", json!({})).await;
+    assert_eq!((status, super::code(&answer)), (504, "TIMEOUT"), "{answer}");
+    assert!(begun.elapsed() < PATIENCE);
+    app.stop().await;
+}

@@ -1,0 +1,225 @@
+//! Servers of a test's own, for tests that break them or fill them: `PostgreSQL`, Redis, and moto's server, which is an
+//! independent implementation of Cognito and S3. `tests/with-services` names the programs; a test whose program is not
+//! there says so and ends.
+
+use super::PATIENCE;
+use deadpool_redis::redis;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+/// Pause between two looks at whether a server answers.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// What a variable names; without it the test cannot run and says so.
+pub fn program(variable: &str) -> Option<PathBuf> {
+    let found = std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
+    if found.is_none() {
+        eprintln!("skipped: {variable} is not set; tests/with-services says why");
+    }
+    found
+}
+
+/// A port that is free at the moment.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// A command that runs as somebody whom `PostgreSQL` accepts: it refuses to run as root.
+fn as_postgres(program: &Path) -> Command {
+    // who owns the process owns its entry in /proc
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|owner| std::os::unix::fs::MetadataExt::uid(&owner) == 0);
+    if !is_root {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--inh-caps=-all"]).arg(program);
+    command
+}
+
+/// Runs a command that must succeed. Its output goes nowhere: a server that it leaves behind would keep a pipe open.
+async fn must(command: &mut Command) {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let ended = timeout(PATIENCE, command.status()).await.expect("it ends in time").expect("it runs");
+    assert!(ended.success(), "{command:?}: {ended}");
+}
+
+/// A `PostgreSQL` server. Dropped, it is gone.
+pub struct OwnPostgres {
+    programs: PathBuf,
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+impl OwnPostgres {
+    /// Starts one; none if there is no program for it.
+    pub async fn start() -> Option<Self> {
+        let programs = program("POSTGRES_BIN")?;
+        let folder = tempfile::tempdir().expect("a folder");
+        must(Command::new("chmod").arg("777").arg(folder.path())).await;
+        let server = Self { programs, folder, port: free_port() };
+        let initdb = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-D"];
+        must(server.command("initdb").args(initdb).arg(server.data())).await;
+        let options = format!(
+            "-p {} -k {} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=300",
+            server.port,
+            server.folder.path().display()
+        );
+        let log = server.folder.path().join("server.log");
+        must(server.command("pg_ctl").arg("-D").arg(server.data()).arg("-w").arg("-l").arg(log).args(["-o", &options, "start"])).await;
+        Some(server)
+    }
+
+    /// URL of the database `postgres`, as the superuser.
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Stops without a farewell and starts again: every connection breaks, and what was committed is recovered.
+    pub async fn restart_immediate(&self) {
+        must(self.command("pg_ctl").arg("-D").arg(self.data()).args(["-w", "-m", "immediate", "restart"])).await;
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = as_postgres(&self.programs.join(name));
+        command.current_dir("/");
+        command
+    }
+}
+
+impl Drop for OwnPostgres {
+    fn drop(&mut self) {
+        let mut stop = self.command("pg_ctl").into_std();
+        stop.arg("-D").arg(self.data()).args(["-m", "immediate", "stop"]).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Err(error) = stop.status() {
+            eprintln!("a PostgreSQL server was left behind: {error}");
+        }
+    }
+}
+
+/// A Redis server that keeps nothing. Dropped, it is killed.
+pub struct OwnRedis {
+    program: PathBuf,
+    folder: tempfile::TempDir,
+    port: u16,
+    process: Child,
+}
+
+impl OwnRedis {
+    /// Starts one; none if there is no program for it.
+    pub async fn start() -> Option<Self> {
+        let program = program("REDIS_SERVER")?;
+        let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
+        let process = Self::spawn(&program, folder.path(), port);
+        let server = Self { program, folder, port, process };
+        server.answers().await;
+        Some(server)
+    }
+
+    /// URL of the server.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// `kill -9`; it stays away.
+    pub async fn kill(&mut self) {
+        self.process.kill().await.expect("the process is killed");
+    }
+
+    /// Comes back on the same port, empty.
+    pub async fn come_back(&mut self) {
+        self.process = Self::spawn(&self.program, self.folder.path(), self.port);
+        self.answers().await;
+    }
+
+    /// The answer to a command.
+    pub async fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+        let client = redis::Client::open(self.url())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        let mut command = redis::cmd(words[0]);
+        for word in &words[1..] {
+            command.arg(*word);
+        }
+        command.query_async(&mut connection).await
+    }
+
+    async fn answers(&self) {
+        let answers = async {
+            while self.ask::<String>(&["PING"]).await.is_err() {
+                sleep(LOOK_AGAIN).await;
+            }
+        };
+        timeout(PATIENCE, answers).await.expect("Redis answers in time");
+    }
+
+    fn spawn(program: &Path, folder: &Path, port: u16) -> Child {
+        let mut command = Command::new(program);
+        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string(), "--dir"]).arg(folder);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().expect("Redis starts")
+    }
+}
+
+/// moto's server. Dropped, it is killed.
+pub struct OwnMoto {
+    url: String,
+    _process: Child,
+}
+
+impl OwnMoto {
+    /// Starts one; none if there is no program for it.
+    pub async fn start() -> Option<Self> {
+        let program = program("MOTO_SERVER")?;
+        let port = free_port();
+        let mut command = Command::new(program);
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = command.kill_on_drop(true).spawn().expect("moto's server starts");
+        let answers = async {
+            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+                sleep(LOOK_AGAIN).await;
+            }
+        };
+        timeout(PATIENCE, answers).await.expect("moto's server answers in time");
+        Some(Self { url: format!("http://127.0.0.1:{port}"), _process: process })
+    }
+
+    /// Base URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Makes a bucket.
+    pub async fn create_bucket(&self, name: &str) {
+        let request = reqwest::Client::new().put(format!("{}/{name}", self.url));
+        let body = "<CreateBucketConfiguration><LocationConstraint>eu-west-2</LocationConstraint></CreateBucketConfiguration>";
+        let made = request.header("authorization", credential("s3")).body(body).send().await.expect("an answer");
+        assert!(made.status().is_success(), "{}", made.text().await.expect("a text"));
+    }
+
+    /// Calls an operation of Cognito; gives its answer.
+    pub async fn cognito(&self, operation: &str, input: Value) -> Value {
+        let request = reqwest::Client::new()
+            .post(&self.url)
+            .header("x-amz-target", format!("AWSCognitoIdentityProviderService.{operation}"))
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("authorization", credential("cognito-idp"));
+        let answer = request.body(input.to_string()).send().await.expect("an answer");
+        let status = answer.status();
+        let body: Value = answer.json().await.unwrap_or_else(|_| json!({}));
+        assert!(status.is_success(), "{operation}: {status} {body}");
+        body
+    }
+}
+
+/// moto finds the service in the scope of the signature, and does not check the signature.
+fn credential(service: &str) -> String {
+    format!("AWS4-HMAC-SHA256 Credential=test/20250101/eu-west-2/{service}/aws4_request, SignedHeaders=host, Signature=0")
+}
