@@ -78,10 +78,7 @@ impl Drafter for Guarded {
             let (mut pieces, mut call, slot) = state?;
             let piece = pieces.next().await.unwrap_or_else(|| Err(DraftFailure::broken_off()));
             match &piece {
-                Ok(DraftPiece::Delta(_)) => {
-                    call.answers();
-                    return Some((piece, Some((pieces, call, slot))));
-                }
+                Ok(DraftPiece::Delta(_)) => return Some((piece, Some((pieces, call, slot)))),
                 Ok(DraftPiece::Finished(_)) => call.close(),
                 Err(failure) => call.failed(failure),
             }
@@ -157,7 +154,7 @@ impl Breaker {
             return Err(Self::held(breaker.threshold.pause));
         }
         drop(circuit);
-        Ok(Call { breaker: Arc::clone(breaker), is_trial, begun: Instant::now(), has_answered: false })
+        Ok(Call { breaker: Arc::clone(breaker), is_trial })
     }
 
     fn open(&self, pause: Duration) -> Circuit {
@@ -171,19 +168,9 @@ impl Breaker {
 struct Call {
     breaker: Arc<Breaker>,
     is_trial: bool,
-    begun: Instant,
-    has_answered: bool,
 }
 
 impl Call {
-    fn answers(&mut self) {
-        if !self.has_answered {
-            self.has_answered = true;
-            let seconds = self.begun.elapsed().as_secs_f64();
-            metrics::histogram!("claimwright_provider_first_piece_seconds", "provider" => self.breaker.provider).record(seconds);
-        }
-    }
-
     fn close(&mut self) {
         let mut circuit = self.breaker.circuit();
         let was_closed = matches!(*circuit, Circuit::Closed { .. });
