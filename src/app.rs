@@ -3,6 +3,7 @@
 
 mod documents;
 mod migrate_data;
+mod provider;
 mod sharing;
 mod storage;
 
@@ -113,16 +114,16 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// The real clock, ids that sort by time, and the configured providers.
-    #[must_use]
+    /// The real clock, ids that sort by time, and the configured provider before the offline one, which is always there:
+    /// runs that began with it can end with it.
+    ///
+    /// # Errors
+    /// If the client of the provider cannot be made.
     #[expect(clippy::disallowed_methods, reason = "the one place where the ambient source of ids is injected")]
-    pub fn real(config: &Config) -> Self {
-        Self {
-            clock: Arc::new(now),
-            ids: Arc::new(Uuid::now_v7),
-            drafters: vec![Arc::new(Offline::new(config.offline_delay))],
-            patience: Patience::default(),
-        }
+    pub fn real(config: &Config) -> Result<Self> {
+        let mut drafters: Vec<Arc<dyn Drafter>> = provider::open_provider(&config.ai)?.into_iter().collect();
+        drafters.push(Arc::new(Offline::new(config.offline_delay)));
+        Ok(Self { clock: Arc::new(now), ids: Arc::new(Uuid::now_v7), drafters, patience: Patience::default() })
     }
 }
 
@@ -162,7 +163,7 @@ impl App {
     /// If the data folder is in use, the address is taken, or the database or the file store cannot be reached.
     pub async fn start(config: &Config, roles: Roles) -> Result<Self> {
         // large, because it holds whatever it has opened so far
-        Box::pin(Self::start_in(config, roles, Surroundings::real(config))).await
+        Box::pin(Self::start_in(config, roles, Surroundings::real(config)?)).await
     }
 
     /// Like [`App::start`], with a clock, ids and providers of the caller's choice.

@@ -4,6 +4,7 @@
 pub mod ai;
 pub mod cache;
 pub mod events;
+pub mod pace;
 pub mod rate_limit;
 pub mod redis;
 pub mod storage;

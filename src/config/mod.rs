@@ -1,9 +1,11 @@
 //! Typed settings from environment variables, and the table that documents them. Only `main` and `app` read it. It must
-//! not touch anything but the values that it is given.
+//! not touch anything but the values that it is given and the file of models that one of them names.
 
+mod ai;
 mod reader;
 mod variables;
 
+pub use ai::{AiSettings, ModelSettings, Provider};
 pub use variables::{VARIABLES, help};
 
 use reader::Reader;
@@ -11,10 +13,6 @@ use secrecy::{ExposeSecret, SecretString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// Variables of the design that this version does not know yet. To ignore them would be to do something else than what
-/// was asked for.
-const LATER: &[&str] = &["AI_BASE_URL", "AI_API_KEY", "AI_MODEL"];
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,6 +106,8 @@ pub struct Config {
     pub rate_limit: Option<RateLimitSettings>,
     /// File or folder of the documents that alone may run; any may if absent.
     pub registered_documents: Option<PathBuf>,
+    /// What writes narratives.
+    pub ai: AiSettings,
     /// Most sockets of this process.
     pub max_sockets: usize,
     /// Most sockets of a person in this process.
@@ -168,6 +168,7 @@ impl Config {
             cognito,
             rate_limit: read.rate_limit(),
             registered_documents: read.text("REGISTERED_DOCUMENTS").map(Into::into),
+            ai: read.ai(),
             max_sockets: read.number("MAX_SOCKETS", 10_000, 1, 1_000_000),
             max_sockets_per_person: read.number("MAX_SOCKETS_PER_PERSON", 50, 1, 100_000),
             max_streams_per_person: read.number("MAX_STREAMS_PER_PERSON", 200, 1, 100_000),
@@ -185,8 +186,6 @@ impl Config {
             client_url: read.text("CLAIMWRIGHT_URL"),
             client_token: read.text("CLAIMWRIGHT_TOKEN").map(Into::into),
         };
-        read.check_provider();
-        read.check_later();
         config.check_together(&mut read);
         if read.problems.is_empty() { Ok(config) } else { Err(read.problems) }
     }
@@ -344,24 +343,6 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         }
         Some(filter)
     }
-
-    fn check_provider(&mut self) {
-        match self.text("AI_PROVIDER").as_deref() {
-            None | Some("offline") => {}
-            Some(known @ ("openai" | "bedrock")) => {
-                self.object(format!("AI_PROVIDER={known} is for a later version; this one has offline only."));
-            }
-            Some(other) => self.object(format!("AI_PROVIDER is \"{other}\"; this version has offline only.")),
-        }
-    }
-
-    fn check_later(&mut self) {
-        for name in LATER {
-            if self.text(name).is_some() {
-                self.object(format!("{name} is for a later version; take it away, because nothing here would use it."));
-            }
-        }
-    }
 }
 
 fn is_base_url(text: &str) -> bool {
@@ -411,7 +392,7 @@ mod tests {
             ("JOB_DEAD_AFTER_MS", "9000"),
             ("LOG_FORMAT", "xml"),
             ("RUST_LOG", "claimwright=loud"),
-            ("AI_PROVIDER", "openai"),
+            ("AI_PROVIDER", "magic"),
             ("REDIS_URL", "http://:hidden@localhost"),
             ("REDIS_PREFIX", "a b"),
             ("OPS_ADDRESS", "9090"),
@@ -434,7 +415,7 @@ mod tests {
             "JOB_DEAD_AFTER_MS",
             "LOG_FORMAT",
             "RUST_LOG",
-            "AI_PROVIDER=openai is for a later version",
+            "AI_PROVIDER is",
             "REDIS_URL must",
             "REDIS_PREFIX",
             "OPS_ADDRESS",
@@ -444,7 +425,7 @@ mod tests {
             "COGNITO_CLIENT_ID is missing",
             "COGNITO_JWKS_URL begins with http://",
             "RATE_LIMIT_BURST",
-            "AI_MODEL is for a later version",
+            "AI_MODEL has no effect",
         ];
         for name in names {
             assert!(problems.iter().any(|problem| problem.starts_with(name)), "{name}: {problems:?}");

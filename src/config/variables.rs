@@ -45,7 +45,36 @@ pub const VARIABLES: &[(&str, &str, &str)] = &[
     ("MAX_SOCKETS", "10000", "Most sockets that one process holds (1 to 1000000); each is an open file."),
     ("MAX_SOCKETS_PER_PERSON", "50", "Most sockets of a person in one process (1 to 100000)."),
     ("MAX_STREAMS_PER_PERSON", "200", "Most running subscriptions of a person in one process (1 to 100000)."),
-    ("AI_PROVIDER", "offline", "What writes narratives; this version has offline, which composes them from the facts without a model."),
+    (
+        "AI_PROVIDER",
+        "offline",
+        "What writes narratives: offline (composes them from the facts, without a model), openai (any endpoint with OpenAI's chat completions) \
+         or bedrock (AWS).",
+    ),
+    (
+        "AI_BASE_URL",
+        "https://api.openai.com/v1",
+        "Endpoint up to /chat/completions; Azure: https://NAME.openai.azure.com/openai/deployments/{model}?api-version=2024-10-21. With \
+         bedrock: its base URL, if not AWS's own.",
+    ),
+    ("AI_API_KEY", "none", "Key of the endpoint; servers of your own may need none. Bedrock takes AWS_* instead."),
+    ("AI_MODEL", "all of AI_MODELS_FILE", "Models that may be used, separated by commas, the default one first, such as gpt-4.1-mini."),
+    (
+        "AI_MODELS_FILE",
+        "a built-in table",
+        "JSON file of models with prices in dollars and sizes (docs/providers.md); models that are in no list are counted as free.",
+    ),
+    ("AI_GUARDRAIL", "none", "Guardrail of Bedrock and its version, such as gr1234abcd:1."),
+    ("AI_REQUESTS_PER_MINUTE", "0", "Requests that the provider may be sent in a minute; 0 means no limit."),
+    ("AI_TOKENS_PER_MINUTE", "0", "Tokens in a minute, both directions; 0 means no limit."),
+    ("AI_CONCURRENCY", "8", "Calls of one process to the provider at the same time (1 to 1024)."),
+    ("AI_TIMEOUT", "90", "Seconds that the first piece of an answer may take."),
+    ("AI_IDLE_TIMEOUT", "30", "Seconds between two pieces of an answer."),
+    (
+        "MASK_PERSONAL_DATA",
+        "on",
+        "on or off: whether names, email addresses and telephone numbers of people are replaced by placeholders before they leave.",
+    ),
     ("OFFLINE_DELAY_MS", "0", "Milliseconds that the offline provider takes for a section, so that progress can be watched."),
     ("WORKER_CONCURRENCY", "twice the cores, at least 4", "Jobs that one process does at the same time (1 to 1024)."),
     ("SHUTDOWN_GRACE", "25", "Seconds that requests and jobs in flight have to end after SIGTERM."),

@@ -3,6 +3,7 @@
 
 use crate::word_enum;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 word_enum! {
     /// State of background work (`JobStatus` in the schema).
@@ -74,6 +75,27 @@ impl JobFailureCode {
     }
 }
 
+/// First wait before a failed call is tried again; it doubles with every try, up to [`LONGEST_WAIT`].
+pub const FIRST_WAIT: Duration = Duration::from_secs(2);
+/// Longest wait that we choose.
+pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
+/// Longest wait that a provider is believed to need.
+pub const LONGEST_ASKED_WAIT: Duration = Duration::from_mins(15);
+
+/// How long to wait before try number `next` (from 2) of something: by full jitter, anything up to the doubled wait, so
+/// that many failures do not come back at once; or what was asked for and up to a quarter more, for the same reason.
+/// `dice` is 0 to 1.
+#[must_use]
+pub fn wait_before_try(next: i32, asked: Option<Duration>, dice: f64) -> Duration {
+    let dice = dice.clamp(0.0, 1.0);
+    if let Some(asked) = asked {
+        return asked.min(LONGEST_ASKED_WAIT).mul_f64(1.0 + dice / 4.0);
+    }
+    let doublings = u32::try_from(next.saturating_sub(2)).unwrap_or(0).min(10);
+    // not nothing at all: that would be no wait
+    FIRST_WAIT.saturating_mul(1 << doublings).min(LONGEST_WAIT).mul_f64(dice.max(0.05))
+}
+
 /// Why background work failed, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobFailure {
@@ -100,6 +122,21 @@ mod tests {
     fn exactly_the_states_after_which_nothing_happens_are_final() {
         let last: Vec<_> = JobStatus::ALL.iter().filter(|status| status.is_final()).map(|status| status.as_str()).collect();
         assert_eq!(last, ["SUCCEEDED", "PARTIAL", "FAILED", "CANCELLED"]);
+    }
+
+    #[test]
+    fn waits_double_up_to_a_cap_and_are_spread_over_all_that_time() {
+        let longest: Vec<u64> = [2, 3, 4, 5, 6, 7, 30, i32::MAX].map(|next| wait_before_try(next, None, 1.0).as_secs()).to_vec();
+        assert_eq!(longest, [2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(wait_before_try(5, None, 0.5), Duration::from_secs(8));
+        assert!(wait_before_try(5, None, 0.0) < Duration::from_secs(1) && !wait_before_try(i32::MIN, None, 0.0).is_zero());
+    }
+
+    #[test]
+    fn what_a_provider_asks_for_is_kept_within_reason() {
+        let asked = |seconds, dice| wait_before_try(2, Some(Duration::from_secs(seconds)), dice);
+        assert_eq!((asked(20, 0.0), asked(20, 1.0)), (Duration::from_secs(20), Duration::from_secs(25)));
+        assert_eq!(asked(86_400, 0.0), LONGEST_ASKED_WAIT);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod aif;
+pub mod answers;
 pub mod batches;
 pub mod builtin_templates;
 pub mod events;
@@ -13,6 +14,7 @@ pub mod jobs;
 pub mod money;
 pub mod paging;
 pub mod people;
+pub mod personal_data;
 pub mod projects;
 pub mod prompts;
 pub mod quality;

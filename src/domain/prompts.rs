@@ -187,6 +187,9 @@ impl Data {
 }
 
 #[cfg(test)]
+mod injection_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::money::Pence;

@@ -381,6 +381,16 @@ pub async fn update_attempt_in(tx: &mut Tx, workspace: WorkspaceId, attempt: &At
     Ok(())
 }
 
+/// Takes back an attempt whose call was never made.
+///
+/// # Errors
+/// As the database says.
+pub async fn forget_attempt_in(tx: &mut Tx, workspace: WorkspaceId, attempt: AttemptId) -> Result<()> {
+    on!(tx, c => sqlx::query("DELETE FROM attempts WHERE id = $1 AND workspace_id = $2")
+        .bind(attempt.0).bind(workspace.0).execute(c).await.map(drop)?);
+    Ok(())
+}
+
 /// Ends attempts of a section that are still marked as in work: their worker died. Gives the highest number so far.
 ///
 /// # Errors

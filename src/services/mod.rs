@@ -10,6 +10,7 @@ pub mod health;
 pub mod imports;
 pub mod migrate_data;
 pub mod narratives;
+pub mod pacing;
 pub mod people;
 pub mod persisted;
 pub mod progress;

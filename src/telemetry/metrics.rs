@@ -109,9 +109,10 @@ pub const METRICS: &[Metric] = &[
     counter(
         "claimwright_provider_calls_total",
         &["provider", "model", "outcome"],
-        "Calls of what writes sections: ok, aborted, or the code of the failure.",
+        "Calls of what writes sections: ok, aborted, held (not made, as the circuit was open or the minute used up), or the code of the failure.",
     ),
     histogram("claimwright_provider_call_duration_seconds", WORK, &["provider", "model"], "Time of such a call to its last piece."),
+    gauge("claimwright_provider_circuit", &["provider"], "The circuit breaker of a provider: 0 closed, 1 half-open, 2 open."),
     counter("claimwright_provider_tokens_total", &["provider", "model", "direction"], "Tokens that finished calls took: input or output."),
     counter("claimwright_imports_total", &["outcome"], "Imports that ended, by their final status."),
     counter("claimwright_exports_total", &["format", "outcome"], "Exports that ended, by their final status."),

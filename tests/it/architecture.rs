@@ -183,7 +183,7 @@ fn adapters_do_not_import_each_other() {
             // the way to Redis is no port: all forms over Redis share it
             assert!(import == own || import == "redis", "{}", source.path);
         }
-        let others = ["ai", "cache", "events", "storage", "rate_limit"].into_iter().filter(|other| *other != own);
+        let others = ["ai", "cache", "events", "pace", "storage", "rate_limit"].into_iter().filter(|other| *other != own);
         for other in others.filter(|_| own != "mod.rs") {
             assert!(!source.text.contains(&format!("super::{other}::")), "{} imports {other}", source.path);
         }

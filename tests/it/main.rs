@@ -34,6 +34,7 @@ mod persisted;
 mod playground;
 mod progress;
 mod projects;
+mod providers;
 mod reads;
 mod row_security;
 mod scaled_out;

@@ -64,6 +64,8 @@ impl Drafter for Offline {
             input_tokens: tokens(request.prompt.system).saturating_add(tokens(&request.prompt.user)),
             output_tokens: tokens(&text),
             model: MODEL.into(),
+            estimated: true,
+            headroom: None,
         };
         let pieces = Pieces { ends: ends_of_pieces(&text), text, sent: 0, usage: Some(usage) };
         if self.delay.is_zero() {

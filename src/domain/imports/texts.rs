@@ -2,6 +2,9 @@
 //! suspected of it. Suspicions change nothing: text is data, whatever it says.
 
 use super::ImportIssueCode;
+use crate::domain::personal_data::is_suspected;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use regex::Regex;
 use std::sync::LazyLock;
 
@@ -59,20 +62,67 @@ pattern!(
     MARKUP,
     r"(?i)</?(?:script|style|iframe|img|svg|a|p|br|b|i|u|em|strong|div|span|table|tr|td|ul|ol|li|h[1-6]|html|body|object|embed|form|input|link|meta)(?:\s[^>]*)?/?>|<!--|<!doctype|<\?xml"
 );
+// what is said to a model: orders to leave its rules, to show them, to take another role or answer; marks of roles
 pattern!(
     INSTRUCTION,
-    r"(?i-u)\b(?:ignore|disregard|forget|override)\s+(?:all\s+|any\s+|the\s+|your\s+|of\s+|these\s+|those\s+)*(?:previous|prior|above|earlier|preceding|system|other)\s+(?:instructions?|prompts?|rules|messages?|directions?|text)|\bsystem\s+prompt\b|\byou\s+are\s+(?:now\s+)?(?:an?\s+)?(?:AI|assistant|chatbot|language\s+model)\b|\bas\s+an\s+AI\b|\bnew\s+instructions?\s*:|<\|im_(?:start|end)\|>|\[/?INST\]"
+    concat!(
+        r"(?im-u)",
+        r"\b(?:ignore|disregard|forget|override|bypass|do\s+not\s+follow|don't\s+follow)\s+(?:all\s+|any\s+|the\s+|your\s+|of\s+|these\s+|those\s+)*(?:previous|prior|above|earlier|preceding|system|other|safety)\s+(?:instructions?|prompts?|rules|messages?|directions?|text|guidelines)",
+        r"|\b(?:ignore|disregard|forget)\s+(?:everything|all)\s+(?:above|before|you)\b",
+        r"|\b(?:reveal|repeat|print|show|output)\s+(?:me\s+)?(?:your|the)\s+(?:system\s+|hidden\s+|initial\s+|original\s+)?(?:prompts?|instructions)\b",
+        r"|\bsystem\s+prompt\b|\byou\s+are\s+(?:now\s+)?(?:an?\s+)?(?:AI|assistant|chatbot|language\s+model)\b|\bas\s+an\s+AI\b",
+        r"|\bnew\s+instructions?\s*:|\byour\s+(?:new\s+(?:task|role|instructions?)|(?:task|role)\s+is\s+now)\b",
+        r"|\bfrom\s+now\s+on,?\s+(?:you|act|answer|respond|reply|write)\b|\bpretend\s+(?:to\s+be|that\s+you)\b",
+        r"|\b(?:respond|answer|reply)\s+(?:only\s+with|with\s+(?:the\s+(?:word|text)|exactly|APPROVED))|\boutput\s+only\s+the\b",
+        r"|\b(?:answer|respond|reply|write)\s+(?:only\s+)?in\s+(?:german|french|spanish|dutch|polish|chinese|russian)\b",
+        r"|\b(?:note|message|dear)\s+(?:to\s+)?(?:the\s+|any\s+)?(?:AI|LLM|assistant|language\s+model)\b",
+        r"|\b(?:state|write|say|claim|assert|conclude)\s+that\s+(?:the|this)\s+project\s+(?:qualifies|is\s+eligible)\b",
+        r"|<\|[a-z_]{2,24}\|>|\[/?INST\]|<</?SYS>>|</?\s*(?:system|instructions?|facts|guidance|wish|prompt|assistant|start_of_turn|end_of_turn)\s*>",
+        r"|^\s*(?:#+\s*)?(?:system|assistant|human|developer)\s*:\s*(?:you|ignore|sure|please|always|never|from\s+now)\b|^\s*#+\s*(?:instructions?|system|response)\b",
+        r#"|"role"\s*:\s*"(?:system|assistant|developer)""#,
+    )
 );
-pattern!(EMAIL, r"(?i-u)[a-z0-9._%+-]@[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})*\.[a-z]{2,24}");
-pattern!(INSURANCE_NUMBER, r"(?-u)\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b");
-pattern!(TELEPHONE, r"(?-u)(?:\+44 ?(?:\(0\) ?)?|\b0)[1-37][0-9]{1,4}[ -]?[0-9]{3,4}[ -]?[0-9]{3,4}\b");
-pattern!(TITLE_AND_NAME, r"(?-u)\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Professor|Sir)\.? [A-Z][a-z]+");
 
-fn names_a_person(text: &str) -> bool {
-    text.contains('@') && EMAIL.is_match(text)
-        || TITLE_AND_NAME.is_match(text)
-        || TELEPHONE.is_match(text)
-        || INSURANCE_NUMBER.is_match(text)
+/// A text as a model may read it: without characters that cannot be seen, wide letters as plain ones, and with what is
+/// written in base64, percent signs or numbers of characters beside it. None if there is nothing of the kind.
+fn revealed(text: &str) -> Option<String> {
+    let is_invisible =
+        |c: char| matches!(c, '\u{00ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
+    let is_wide = |c: char| matches!(c, '\u{ff01}'..='\u{ff5e}');
+    let mut plain = String::new();
+    if !text.is_ascii() && text.contains(|c| is_invisible(c) || is_wide(c)) {
+        let narrow = |c: char| if is_wide(c) { char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c) } else { c };
+        plain.extend(text.chars().filter(|c| !is_invisible(*c)).map(narrow));
+    }
+    let codes = |word: &&str| {
+        word.len() >= 24 && word.len() <= 8_192 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte))
+    };
+    for word in text.split_whitespace().filter(codes) {
+        let word = word.trim_end_matches('=').replace('-', "+").replace('_', "/");
+        let told = STANDARD_NO_PAD.decode(word).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        if let Some(told) = told {
+            plain.push('\n');
+            plain.push_str(&told);
+        }
+    }
+    for (mark, escape) in [("%", &*PERCENT), ("&#", &*ENTITY)] {
+        if text.contains(mark) && escape.is_match(text) {
+            let one = |found: &regex::Captures<'_>| {
+                let number = if let Some(hex) = found.get(1) { u32::from_str_radix(hex.as_str(), 16) } else { found[2].parse() };
+                number.ok().and_then(char::from_u32).map_or_else(|| found[0].to_owned(), |c| c.to_string())
+            };
+            plain.push('\n');
+            plain.push_str(&escape.replace_all(text, one));
+        }
+    }
+    (!plain.is_empty()).then_some(plain)
+}
+
+pattern!(PERCENT, r"(?-u)%([0-9A-Fa-f]{2})");
+pattern!(ENTITY, r"(?-u)&#(?:[xX]([0-9A-Fa-f]{1,6})|([0-9]{1,7}));?");
+
+fn instructs(text: &str) -> bool {
+    INSTRUCTION.is_match(text) || revealed(text).is_some_and(|plain| INSTRUCTION.is_match(&plain))
 }
 
 /// What a text looks like. Cheap looks come first: most texts hold none of the characters that a pattern needs.
@@ -84,10 +134,10 @@ pub(super) fn suspicions(text: &str) -> Vec<ImportIssueCode> {
     if text.contains('<') && MARKUP.is_match(text) || text.contains("javascript:") {
         found.push(ImportIssueCode::MarkupLikeText);
     }
-    if INSTRUCTION.is_match(text) {
+    if instructs(text) {
         found.push(ImportIssueCode::InstructionLikeText);
     }
-    if names_a_person(text) {
+    if is_suspected(text) {
         found.push(ImportIssueCode::PersonalDataSuspected);
     }
     found

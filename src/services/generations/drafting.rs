@@ -3,13 +3,15 @@
 
 use super::measure::Measure;
 use super::{Generations, finishing, progressed_now_and_then};
-use crate::adapters::ai::{DraftFailure, DraftPiece, DraftRequest, Usage};
+use crate::adapters::ai::{DraftFailure, DraftPiece, DraftRequest, Drafter, Usage};
 use crate::domain::actor::Actor;
+use crate::domain::answers::{self, Flaw};
 use crate::domain::events::BatchEvent;
 use crate::domain::generations::{Attempt, AttemptStatus, MAX_ATTEMPTS, Run};
 use crate::domain::ids::{AttemptId, RevisionId};
-use crate::domain::jobs::{JobFailure, JobFailureCode, JobStatus};
+use crate::domain::jobs::{JobFailure, JobFailureCode, JobStatus, wait_before_try};
 use crate::domain::money::Spend;
+use crate::domain::personal_data::{Mask, Restorer};
 use crate::domain::projects::ProjectStatus;
 use crate::domain::prompts::assemble;
 use crate::domain::sections::{Revision, RevisionSource, Section, SectionState};
@@ -20,13 +22,7 @@ use crate::repositories::jobs::{ClaimedJob, NewJob};
 use crate::repositories::{batches, generations, jobs, projects, sections};
 use crate::services::core::Unit;
 use futures::StreamExt;
-use std::time::Duration;
 use tracing::Instrument;
-
-/// First wait before a failed section is tried again; it doubles with every try, up to [`LONGEST_WAIT`].
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// Longest wait unless the provider asks for more.
-const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// What a section is written with.
 struct Call {
@@ -34,6 +30,8 @@ struct Call {
     section: Section,
     attempt: Attempt,
     request: DraftRequest,
+    /// What the prompt hides of people; nothing, if the provider does not ask for it.
+    mask: Mask,
 }
 
 impl Generations {
@@ -99,7 +97,16 @@ impl Generations {
         let template_section = template_section.ok_or_else(|| Error::internal("a section that its template does not have"))?;
         let facts = facts.remove(&project.id).unwrap_or_default();
         let wish = run.instructions.clone();
-        let prompt = assemble(&template_section, version.instructions.as_deref(), &project.name, &facts, &project.costs, wish.as_deref());
+        let masks = self.core.drafter(Some(&run.provider)).is_ok_and(|drafter| drafter.masks_personal_data());
+        let mask = if masks { Mask::of(&facts, &[&project.name, wish.as_deref().unwrap_or_default()]) } else { Mask::default() };
+        let prompt = assemble(
+            &template_section,
+            version.instructions.as_deref(),
+            &mask.hide(&project.name),
+            &mask.hide_facts(&facts),
+            &project.costs,
+            wish.as_deref().map(|wish| mask.hide(wish)).as_deref(),
+        );
         let attempt = Attempt {
             id: AttemptId(self.core.new_id()),
             run: run.id,
@@ -133,7 +140,7 @@ impl Generations {
             project_name: project.name,
             wish,
         };
-        Ok(Some(Call { run, section, attempt, request }))
+        Ok(Some(Call { run, section, attempt, request, mask }))
     }
 
     /// Calls the provider and says what came of it, in metrics and in the trace.
@@ -151,23 +158,28 @@ impl Generations {
         let drafter = self.core.drafter(Some(&call.run.provider));
         let drafter = drafter.map_err(|_| DraftFailure::new(JobFailureCode::Internal, "The provider is not configured any more."))?;
         let limit = usize::try_from(call.section.limits.max_chars).unwrap_or(usize::MAX);
+        // what is composed here from the facts is in their language
+        let must_be_english = drafter.provenance().is_none();
         let mut stream = drafter.draft(call.request.clone()).await?;
-        let mut text = String::new();
+        let (mut text, mut restorer) = (String::new(), Restorer::new(&call.mask));
         while let Some(piece) = stream.next().await {
             match piece? {
-                DraftPiece::Delta(delta) => text.push_str(&delta),
+                DraftPiece::Delta(delta) => text.push_str(&restorer.push(&delta)),
                 DraftPiece::Finished(usage) => {
-                    let text = text.trim().replace("\r\n", "\n");
-                    return match text.chars().count() {
-                        0 => Err(bad("The provider's answer was empty.")),
-                        n if n > limit => Err(bad("The provider's answer was longer than the section allows.")),
-                        _ => Ok((text, usage)),
+                    text.push_str(&restorer.finish());
+                    let judged = match answers::text_of(&text, limit) {
+                        Ok(text) if must_be_english && answers::is_foreign(&text) => Err(Flaw::WrongLanguage),
+                        judged => judged,
+                    };
+                    return match judged {
+                        Ok(text) => Ok((text, usage)),
+                        Err(flaw) => Err(bad(flaw.message()).having_taken(usage)),
                     };
                 }
             }
             // four bytes at most for a character: what is beyond this cannot fit, so do not wait for its end
             if text.len() > limit.saturating_mul(4) {
-                return Err(bad("The provider's answer was longer than the section allows."));
+                return Err(bad(Flaw::TooLong.message()));
             }
         }
         Err(bad("The provider's answer broke off before its end."))
@@ -177,8 +189,7 @@ impl Generations {
     async fn accept(&self, actor: &Actor, job: &ClaimedJob, work: DraftSection, call: Call, text: String, usage: Usage) -> Result<()> {
         let Call { mut section, mut attempt, .. } = call;
         let drafter = self.core.drafter(Some(&attempt.provider))?;
-        let price = drafter.models().into_iter().find(|info| info.model == attempt.model);
-        let spend = price.map_or(Spend(0), |info| info.spend(&usage));
+        let spend = spend(&**drafter, &attempt.model, &usage);
         let provenance = drafter.provenance().map(str::to_owned);
         let (mut unit, mut run) = self.reopen(actor, work).await?;
         section.revision += 1;
@@ -209,18 +220,35 @@ impl Generations {
         unit.commit().await
     }
 
-    /// Notes a failed attempt: it is tried again later, or the section has failed for good.
+    /// Notes a failed attempt: it is tried again later, or the section has failed for good. What it took is paid for. A
+    /// call that was held back is no attempt: the job waits, and nothing else has happened.
     async fn reject(&self, actor: &Actor, job: &ClaimedJob, work: DraftSection, call: Call, failure: DraftFailure) -> Result<JobEnding> {
         let Call { section, mut attempt, .. } = call;
         let (mut unit, mut run) = self.reopen(actor, work).await?;
+        let dice = f64::from(self.core.new_id().as_bytes()[15]) / 255.0;
+        let wait = wait_before_try(attempt.number + 1, failure.retry_after, dice);
+        if failure.held && run.status == JobStatus::Running {
+            generations::forget_attempt_in(&mut unit.tx, actor.workspace, attempt.id).await?;
+            let now = unit.now;
+            jobs::retry_in(&mut unit.tx, job, wait, now).await?;
+            unit.commit().await?;
+            return Ok(JobEnding::Retried);
+        }
         let again = failure.retryable && attempt.number < MAX_ATTEMPTS && run.status == JobStatus::Running;
         attempt.status = if again { AttemptStatus::Retrying } else { AttemptStatus::Failed };
         attempt.finished_at = Some(unit.now);
-        let wait = failure.retry_after.unwrap_or_else(|| self.wait_before(attempt.number + 1));
+        if let Some(usage) = &failure.usage {
+            let spend = spend(&**self.core.drafter(Some(&attempt.provider))?, &attempt.model, usage);
+            (attempt.input_tokens, attempt.output_tokens, attempt.spend) =
+                (Some(usage.input_tokens), Some(usage.output_tokens), Some(spend));
+            run.spend = Spend(run.spend.0 + spend.0);
+            attempt.model.clone_from(&usage.model);
+        }
         attempt.failure = Some(JobFailure::from(failure));
         generations::update_attempt_in(&mut unit.tx, actor.workspace, &attempt).await?;
         if again {
             let now = unit.now;
+            generations::update_in(&mut unit.tx, actor.workspace, &run).await?;
             jobs::retry_in(&mut unit.tx, job, wait, now).await?;
         } else {
             let state = SectionState::at_rest(section.source);
@@ -229,13 +257,6 @@ impl Generations {
         }
         unit.commit().await?;
         Ok(if again { JobEnding::Retried } else { JobEnding::Failed })
-    }
-
-    /// Full jitter: anything up to twice the wait before, so that many failures do not come back at once.
-    fn wait_before(&self, attempt: i32) -> Duration {
-        let doubled = FIRST_WAIT.saturating_mul(1 << attempt.clamp(1, 10));
-        let dice = f64::from(self.core.new_id().as_bytes()[15]) / 255.0;
-        doubled.min(LONGEST_WAIT).mul_f64(dice.max(0.05))
     }
 
     async fn reopen(&self, actor: &Actor, work: DraftSection) -> Result<(Unit, Run)> {
@@ -309,4 +330,10 @@ impl Generations {
         }
         finishing::close_if_let_go_in(unit, actor, run).await
     }
+}
+
+/// What a call cost; nothing if the model has no price any more.
+fn spend(drafter: &dyn Drafter, model: &str, usage: &Usage) -> Spend {
+    let price = drafter.models().into_iter().find(|info| info.model == model);
+    price.map_or(Spend(0), |info| info.spend(usage))
 }

@@ -47,6 +47,7 @@ impl Measure {
                     counter!("claimwright_provider_tokens_total", &labels).increment(u64::try_from(tokens).unwrap_or(0));
                 }
             }
+            Err(failure) if failure.held => self.outcome = "held",
             Err(failure) => {
                 self.outcome = failure.code.as_str();
                 self.span.record("error.type", failure.code.as_str());
