@@ -53,7 +53,7 @@ pub struct RateLimitsQuery;
 
 #[Object]
 impl RateLimitsQuery {
-    /// The caller's rate limit. Without a token it is that of the address.
+    /// The caller's rate limit.
     async fn rate_limit(&self, ctx: &Context<'_>) -> Result<RateLimit> {
         let charge = ctx.data_opt::<Charge>().ok_or_else(|| Error::internal("the operation was not charged"))?;
         Ok(charge.into())

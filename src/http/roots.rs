@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 /// True for root fields that are answered without a token.
 pub fn is_public(name: &str) -> bool {
-    matches!(name, "apiInfo" | "rateLimit" | "__typename" | "__schema" | "__type")
+    matches!(name, "apiInfo" | "__typename" | "__schema" | "__type")
 }
 
 /// Every root field of an operation, those in fragments included, whatever `@skip` and `@include` say.

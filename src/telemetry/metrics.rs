@@ -127,6 +127,7 @@ pub const METRICS: &[Metric] = &[
         &[],
         "Time of a bell from another process to this one, as far as their clocks agree.",
     ),
+    counter("claimwright_rate_limited_total", &["by"], "Operations that were refused by a rate limit: of a person or of an address."),
     gauge("claimwright_rate_limit_shared", &[], "1 if limits count over all processes, 0 if this one counts by itself for lack of Redis."),
     counter("claimwright_rate_limit_fallbacks_total", &[], "Decisions that this process took by itself for lack of Redis."),
     counter("claimwright_cache_failures_total", &[], "Reads and writes of the shared cache that failed; they count as misses."),

@@ -183,8 +183,6 @@ async fn callers_without_a_token_share_the_limit_of_their_address_and_no_persons
     let forwarded = request.json(&json!({ "query": all })).send().await.expect("an answer");
     assert_eq!(forwarded.status(), 429, "what a client says of its address is not believed");
     assert_eq!(remaining(&adviser).await, 900);
-    let data = anonymous.run("{ rateLimit { limit cost } }", json!({})).await;
-    assert_eq!(data["rateLimit"], json!({ "limit": 90, "cost": 0 }));
     app.stop().await;
 }
 

@@ -112,6 +112,7 @@ fn queries() -> Vec<Case> {
         projectByRef "query($id: ID!) { projectByRef(batchId: $id, externalRef: \"P-1\") { id name } }" Null |ids| { "id": ids.batch };
         projects "query($filter: ProjectFilter) { projects(first: 10, filter: $filter) { totalCount nodes { id name } edges { cursor } } }" Empty
             |ids| { "filter": { "ids": [ids.project], "includeDeleted": true } };
+        rateLimit "{ rateLimit { remaining } }" Own |_ids| {};
         template "query($by: TemplateBy!) { template(by: $by) { id name } }" Null |ids| { "by": { "id": ids.template } };
         template "query($by: TemplateBy!) { template(by: $by) { id name } }" Null |_ids| { "by": { "key": "sealed-orchid" } };
         templates "query($filter: TemplateFilter) { templates(filter: $filter) { totalCount nodes { id name } edges { cursor } } }" Empty

@@ -10,6 +10,7 @@ pub use timing::Timed;
 
 use crate::domain::ids::WorkspaceId;
 use crate::error::{Error, Result};
+use log::LevelFilter;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
@@ -126,8 +127,8 @@ impl Db {
             .foreign_keys(true)
             .statement_cache_capacity(256)
             .pragma("cache_size", "-16000")
-            .pragma("temp_store", "memory")
-            .disable_statement_logging();
+            .pragma("temp_store", "memory");
+        let options = quiet(options);
         let lasting = || SqlitePoolOptions::new().idle_timeout(None).max_lifetime(None);
         let write = lasting().max_connections(1).acquire_timeout(Duration::from_secs(30)).connect_with(options.clone()).await?;
         SQLITE_MIGRATIONS.run(&write).await.map_err(Error::internal)?;
@@ -262,6 +263,11 @@ impl Tx {
     pub const fn for_update(&self) -> &'static str {
         if self.is_postgres() { " FOR UPDATE" } else { "" }
     }
+}
+
+/// Statements are logged where everything is. Slow ones are no warning: a busy machine makes many, and they are in the metrics.
+fn quiet<O: ConnectOptions>(options: O) -> O {
+    options.log_statements(LevelFilter::Debug).log_slow_statements(LevelFilter::Off, Duration::MAX)
 }
 
 /// Ids as the JSON text that [`Tx::in_ids`] takes.

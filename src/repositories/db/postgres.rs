@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use sqlx::migrate::{Migrate, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, Transaction};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -25,8 +25,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Brings the tables up to date and opens a pool of at most so many connections.
 pub(super) async fn open(url: &str, connections: u32) -> Result<PgPool> {
     let options = PgConnectOptions::from_str(url).map_err(|_| Error::internal("DATABASE_URL cannot be read"))?;
-    // what is slow is in the metrics; a statement in the log says too much
-    let options = options.application_name("claimwright").disable_statement_logging();
+    let options = super::quiet(options.application_name("claimwright"));
     let mut connection = PgConnection::connect_with(&options).await?;
     let version: i32 = sqlx::query_scalar("SELECT CAST(current_setting('server_version_num') AS int)").fetch_one(&mut connection).await?;
     if version < OLDEST {
