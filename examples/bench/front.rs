@@ -4,6 +4,7 @@ use crate::{Bench, Outcome};
 use claimwright::http::measuring::Checks;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use std::fmt::Write;
 use std::time::{Duration, Instant};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
@@ -39,7 +40,7 @@ pub async fn run(bench: &Bench) -> Outcome<String> {
             checks.check(document).await;
         }
         let again = begun.elapsed() / CHECKS;
-        text += &format!("{name:<16} {:8.3} µs, {} bytes; the first time {:.1} µs\n", micros(again), document.len(), micros(first));
+        writeln!(text, "{name:<16} {:8.3} µs, {} bytes; the first time {:.1} µs", micros(again), document.len(), micros(first))?;
     }
     Ok(text)
 }

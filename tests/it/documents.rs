@@ -2,6 +2,7 @@
 
 use crate::support::root;
 use claimwright::config::VARIABLES;
+use std::fmt::Write;
 
 /// Fails, or writes the file if that is what was asked for.
 fn assert_fresh(path: &str, wanted: &str) {
@@ -23,7 +24,7 @@ fn every_setting_is_in_the_manual() {
          | variable | default | meaning |\n| --- | --- | --- |\n",
     );
     for (name, default, meaning) in VARIABLES {
-        text.push_str(&format!("| `{name}` | {default} | {} |\n", meaning.replace('|', "\\|")));
+        writeln!(text, "| `{name}` | {default} | {} |", meaning.replace('|', "\\|")).expect("written");
     }
     text.push_str(
         "\nThe access key and other `AWS_*` settings of S3 and Bedrock are read as the AWS SDK does. Several processes need PostgreSQL\n\
@@ -41,7 +42,7 @@ fn every_setting_can_be_copied_from_the_example() {
          # A line that is commented out leaves the default.\n",
     );
     for (name, default, meaning) in VARIABLES {
-        text.push_str(&format!("\n# {meaning}\n# Default: {default}.\n#{name}=\n"));
+        writeln!(text, "\n# {meaning}\n# Default: {default}.\n#{name}=").expect("written");
     }
     assert_fresh(".env.example", &text);
 }

@@ -225,7 +225,7 @@ async fn operations_of_a_socket_are_paid_from_the_same_purse_and_streams_at_thei
 #[tokio::test]
 async fn two_processes_on_one_redis_share_a_persons_limit() {
     let Some(pair) = Pair::start(SLOW).await else { return };
-    let (here, there) = (pair.client(&pair.apps[0]), pair.client(&pair.apps[1]));
+    let (here, there) = (Pair::client(&pair.apps[0]), Pair::client(&pair.apps[1]));
     for client in [&here, &there, &here, &there] {
         client.run(PAGE, json!({})).await;
     }

@@ -149,7 +149,7 @@ async fn only_a_document_that_may_run_is_kept() {
 #[tokio::test]
 async fn a_document_that_one_process_was_sent_runs_by_its_hash_in_another() {
     let Some(pair) = Pair::start(&[]).await else { return };
-    let (here, there) = (pair.client(&pair.apps[0]), pair.client(&pair.apps[1]));
+    let (here, there) = (Pair::client(&pair.apps[0]), Pair::client(&pair.apps[1]));
     assert!(!is_known(&there, QUERY).await);
     post(&here, "application/json", json!({ "query": QUERY, "extensions": extensions(QUERY) })).await;
     let (_, answer) = post(&there, "application/json", json!({ "extensions": extensions(QUERY) })).await;

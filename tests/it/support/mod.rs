@@ -101,7 +101,7 @@ pub fn has_postgres() -> bool {
 
 /// A running application on a database and a folder of its own.
 pub struct TestApp {
-    app: App,
+    app: Box<App>,
     config: Config,
     folder: tempfile::TempDir,
     database: Option<String>,
@@ -126,7 +126,7 @@ impl TestApp {
         let mut surroundings = Surroundings::real(&config).expect("providers");
         choose(&mut surroundings);
         let app = App::start_in(&config, Roles::All, surroundings).await.expect("the application starts");
-        Self { app, config, folder, database }
+        Self { app: Box::new(app), config, folder, database }
     }
 
     /// Starts everything with a provider that lets so many calls through until the test allows more.
@@ -145,9 +145,9 @@ impl TestApp {
     /// Stops and starts again on the same data, to do only this.
     pub async fn restart_as(self, roles: Roles) -> Self {
         let Self { app, config, folder, database } = self;
-        app.stop().await.expect("the application stops");
+        Box::pin(app.stop()).await.expect("the application stops");
         let app = App::start(&config, roles).await.expect("the application starts again");
-        Self { app, config, folder, database }
+        Self { app: Box::new(app), config, folder, database }
     }
 
     /// The adviser of the default practice.
@@ -182,7 +182,7 @@ impl TestApp {
     }
 
     /// The application.
-    pub const fn app(&self) -> &App {
+    pub fn app(&self) -> &App {
         &self.app
     }
 
@@ -203,7 +203,7 @@ impl TestApp {
 
     /// Stops everything and removes the test's database.
     pub async fn stop(self) {
-        self.app.stop().await.expect("the application stops");
+        Box::pin(self.app.stop()).await.expect("the application stops");
         if let Some(name) = self.database {
             drop_database(&name).await;
         }

@@ -34,7 +34,7 @@ impl Pair {
     }
 
     /// The adviser of the default practice, at one of the two.
-    pub fn client(&self, app: &App) -> Client {
+    pub fn client(app: &App) -> Client {
         let token = app.token(Some("adviser@practice.example"), Some("practice"), Duration::from_hours(1)).expect("a token");
         Client::new(app.url().expect("an address"), Some(token))
     }
