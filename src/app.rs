@@ -435,8 +435,7 @@ async fn open_identity(config: &Config, clock: &Clock) -> Result<(Arc<Identity>,
 
 /// Reads the keys of the user pool from time to time, until the process shuts down.
 async fn keep_keys_fresh(identity: Arc<Identity>, core: Core) -> Result<()> {
-    let dice = || f64::from(core.new_id().as_bytes()[15]) / 255.0;
-    core.shutdown.run_until_cancelled(identity.keep_keys_fresh(dice)).await;
+    core.shutdown.run_until_cancelled(identity.keep_keys_fresh(|| core.dice())).await;
     Ok(())
 }
 

@@ -93,6 +93,12 @@ impl Core {
         (self.ids)()
     }
 
+    /// A number from 0 to 1, to spread what would otherwise happen together.
+    #[must_use]
+    pub fn dice(&self) -> f64 {
+        f64::from(self.new_id().as_bytes()[15]) / 255.0
+    }
+
     /// Begins a unit of work on the rows of a workspace, or for upkeep on those of all.
     ///
     /// # Errors
@@ -107,7 +113,7 @@ impl Core {
     /// # Errors
     /// `INTERNAL` if there is none of this name.
     pub fn drafter(&self, provider: Option<&str>) -> Result<&Arc<dyn Drafter>> {
-        let found = self.drafters.iter().find(|drafter| provider.is_none_or(|name| drafter.provider() == name));
+        let found = self.drafters.iter().find(|drafter| provider.is_none_or(|name| drafter.profile().provider == name));
         found.ok_or_else(|| Error::internal(format!("no provider {provider:?}")))
     }
 }

@@ -5,7 +5,7 @@
 //! A call waits for a short while only: then it is held back, and its worker is free for other work.
 
 use crate::adapters::ai::{
-    DraftFailure, DraftPiece, DraftRequest, DraftStream, Drafter, ModelInfo, Usage, estimated_tokens, expected_tokens,
+    DraftFailure, DraftPiece, DraftRequest, DraftStream, Drafter, Profile, Usage, estimated_tokens, expected_tokens,
 };
 use crate::adapters::pace::{Pace, Place, Ticket};
 use crate::domain::jobs::JobFailureCode;
@@ -70,7 +70,7 @@ impl Paced {
         };
         let Ok(_first) = tokio::time::timeout_at(deadline, self.line.lock()).await else { return held(PAUSE) };
         loop {
-            match self.pace.take(self.inner.provider(), tokens).await {
+            match self.pace.take(self.inner.profile().provider, tokens).await {
                 Place::Taken(ticket) => return Ok(ticket),
                 Place::Wait(wait) if Instant::now() + wait > deadline => return held(wait),
                 Place::Wait(wait) => sleep(wait).await,
@@ -114,20 +114,8 @@ impl Call {
 
 #[async_trait]
 impl Drafter for Paced {
-    fn provider(&self) -> &'static str {
-        self.inner.provider()
-    }
-
-    fn models(&self) -> Vec<ModelInfo> {
-        self.inner.models()
-    }
-
-    fn provenance(&self) -> Option<&'static str> {
-        self.inner.provenance()
-    }
-
-    fn masks_personal_data(&self) -> bool {
-        self.inner.masks_personal_data()
+    fn profile(&self) -> Profile {
+        self.inner.profile()
     }
 
     async fn draft(&self, request: DraftRequest) -> Result<DraftStream, DraftFailure> {
@@ -184,12 +172,8 @@ mod tests {
 
     #[async_trait]
     impl Drafter for Failing {
-        fn provider(&self) -> &'static str {
-            "failing"
-        }
-
-        fn models(&self) -> Vec<ModelInfo> {
-            vec![]
+        fn profile(&self) -> Profile {
+            Profile { provider: "failing", models: vec![], provenance: None, masks_personal_data: false }
         }
 
         async fn draft(&self, _: DraftRequest) -> Result<DraftStream, DraftFailure> {

@@ -270,8 +270,7 @@ impl Worker {
 
     /// Half of a wait to all of it, so that what failed together does not come back together.
     fn jittered(&self, wait: Duration) -> Duration {
-        let dice = f64::from(self.core.new_id().as_bytes()[15]) / 255.0;
-        wait.mul_f64(0.5 + dice / 2.0)
+        wait.mul_f64(0.5 + self.core.dice() / 2.0)
     }
 }
 

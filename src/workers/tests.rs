@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::adapters::ai::offline::Offline;
-use crate::adapters::ai::{DraftFailure, DraftRequest, DraftStream, Drafter, ModelInfo};
+use crate::adapters::ai::{DraftFailure, DraftRequest, DraftStream, Drafter, Profile};
 use crate::adapters::cache::local::LocalCache;
 use crate::adapters::events::local::LocalBus;
 use crate::adapters::events::{Bell, Listener};
@@ -83,12 +83,8 @@ impl Drop for RingsWhenDropped {
 
 #[async_trait::async_trait]
 impl Drafter for Stubborn {
-    fn provider(&self) -> &'static str {
-        "stubborn"
-    }
-
-    fn models(&self) -> Vec<ModelInfo> {
-        Offline::default().models()
+    fn profile(&self) -> Profile {
+        Profile { provider: "stubborn", provenance: None, ..Offline::default().profile() }
     }
 
     async fn draft(&self, _: DraftRequest) -> Result<DraftStream, DraftFailure> {

@@ -2,7 +2,7 @@
 //! multiply, and ours are kept in the database. It must not wait, retry or limit, and nothing of a prompt or an answer may
 //! reach a log or a message.
 
-use super::{DraftFailure, DraftPiece, DraftRequest, DraftStream, Drafter, Ending, Model, ModelInfo, Usage, estimated_tokens, find_model};
+use super::{DraftFailure, DraftPiece, DraftRequest, DraftStream, Drafter, Ending, Model, Profile, Usage, estimated_tokens, find_model};
 use crate::domain::jobs::JobFailureCode;
 use async_trait::async_trait;
 use aws_config::{BehaviorVersion, Region};
@@ -97,16 +97,13 @@ fn client(builder: Builder, endpoint: Option<&str>) -> Client {
 
 #[async_trait]
 impl Drafter for Bedrock {
-    fn provider(&self) -> &'static str {
-        PROVIDER
-    }
-
-    fn models(&self) -> Vec<ModelInfo> {
-        self.settings.models.iter().map(|model| model.info.clone()).collect()
-    }
-
-    fn masks_personal_data(&self) -> bool {
-        self.settings.mask_personal_data
+    fn profile(&self) -> Profile {
+        Profile {
+            provider: PROVIDER,
+            models: self.settings.models.iter().map(|model| model.info.clone()).collect(),
+            provenance: None,
+            masks_personal_data: self.settings.mask_personal_data,
+        }
     }
 
     async fn draft(&self, request: DraftRequest) -> Result<DraftStream, DraftFailure> {

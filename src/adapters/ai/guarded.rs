@@ -6,7 +6,7 @@
 //! back without being made. After a pause one call is let through (half-open): it closes the circuit, or opens it again
 //! for twice as long. A call that was dropped decides nothing.
 
-use super::{DraftFailure, DraftPiece, DraftRequest, DraftStream, Drafter, ModelInfo};
+use super::{DraftFailure, DraftPiece, DraftRequest, DraftStream, Drafter, Profile};
 use crate::domain::jobs::JobFailureCode;
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
@@ -43,7 +43,7 @@ impl Guarded {
     /// Puts the guard around a provider that may be called so often at the same time.
     #[must_use]
     pub fn new(inner: Arc<dyn Drafter>, concurrency: usize, threshold: Threshold) -> Self {
-        let breaker = Breaker { provider: inner.provider(), threshold, circuit: Mutex::new(Circuit::Closed { failures: 0 }) };
+        let breaker = Breaker { provider: inner.profile().provider, threshold, circuit: Mutex::new(Circuit::Closed { failures: 0 }) };
         breaker.show(&breaker.circuit());
         Self { inner, slots: Arc::new(Semaphore::new(concurrency)), breaker: Arc::new(breaker) }
     }
@@ -51,20 +51,8 @@ impl Guarded {
 
 #[async_trait]
 impl Drafter for Guarded {
-    fn provider(&self) -> &'static str {
-        self.inner.provider()
-    }
-
-    fn models(&self) -> Vec<ModelInfo> {
-        self.inner.models()
-    }
-
-    fn provenance(&self) -> Option<&'static str> {
-        self.inner.provenance()
-    }
-
-    fn masks_personal_data(&self) -> bool {
-        self.inner.masks_personal_data()
+    fn profile(&self) -> Profile {
+        self.inner.profile()
     }
 
     async fn draft(&self, request: DraftRequest) -> Result<DraftStream, DraftFailure> {

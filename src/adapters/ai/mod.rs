@@ -24,24 +24,24 @@ use std::time::Duration;
 /// then one [`DraftPiece::Finished`]; or a failure, after which nothing follows. Dropping it cancels the call.
 pub type DraftStream = Pin<Box<dyn Stream<Item = Result<DraftPiece, DraftFailure>> + Send>>;
 
+/// Who writes, and on which terms. What stands around a provider passes on the provider's own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// Key of the provider, such as `offline`; stored with every attempt.
+    pub provider: &'static str,
+    /// Models that it offers; the first is the one to use if nobody chose.
+    pub models: Vec<ModelInfo>,
+    /// What a revision written by it says of its origin, beside provider and model; none if these say enough.
+    pub provenance: Option<&'static str>,
+    /// Personal data must be replaced in prompts for it, because they leave the process.
+    pub masks_personal_data: bool,
+}
+
 /// What writes sections.
 #[async_trait]
 pub trait Drafter: Send + Sync {
-    /// Key of the provider, such as `offline`; stored with every attempt.
-    fn provider(&self) -> &'static str;
-
-    /// Models that it offers; the first is the one to use if nobody chose.
-    fn models(&self) -> Vec<ModelInfo>;
-
-    /// What a revision written by it says of its origin, beside provider and model; none if these say enough.
-    fn provenance(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// True if personal data must be replaced in prompts for it, because they leave the process.
-    fn masks_personal_data(&self) -> bool {
-        false
-    }
+    /// Who writes, and on which terms.
+    fn profile(&self) -> Profile;
 
     /// Starts to write one section. Dropping the future or the stream cancels the call.
     ///

@@ -6,7 +6,7 @@ mod purposes;
 mod sentences;
 mod view;
 
-use super::{DraftFailure, DraftPiece, DraftRequest, DraftStream, Drafter, ModelInfo, Usage};
+use super::{DraftFailure, DraftPiece, DraftRequest, DraftStream, Drafter, ModelInfo, Profile, Usage};
 use crate::domain::money::Spend;
 use async_trait::async_trait;
 use futures::stream;
@@ -40,22 +40,15 @@ impl Offline {
 
 #[async_trait]
 impl Drafter for Offline {
-    fn provider(&self) -> &'static str {
-        PROVIDER
-    }
-
-    fn models(&self) -> Vec<ModelInfo> {
-        vec![ModelInfo {
+    fn profile(&self) -> Profile {
+        let model = ModelInfo {
             model: MODEL.into(),
             input_price_per_million: Spend(0),
             output_price_per_million: Spend(0),
             context_tokens: 1_000_000,
             streams: true,
-        }]
-    }
-
-    fn provenance(&self) -> Option<&'static str> {
-        Some(PROVENANCE)
+        };
+        Profile { provider: PROVIDER, models: vec![model], provenance: Some(PROVENANCE), masks_personal_data: false }
     }
 
     async fn draft(&self, request: DraftRequest) -> Result<DraftStream, DraftFailure> {

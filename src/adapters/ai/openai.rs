@@ -6,7 +6,7 @@ mod faults;
 mod wire;
 
 use super::{
-    DraftFailure, DraftPiece, DraftRequest, DraftStream, Drafter, Ending, Headroom, Model, ModelInfo, Usage, estimated_tokens, find_model,
+    DraftFailure, DraftPiece, DraftRequest, DraftStream, Drafter, Ending, Headroom, Model, Profile, Usage, estimated_tokens, find_model,
 };
 use crate::error::{Error, Result};
 use async_trait::async_trait;
@@ -101,16 +101,13 @@ impl OpenAi {
 
 #[async_trait]
 impl Drafter for OpenAi {
-    fn provider(&self) -> &'static str {
-        PROVIDER
-    }
-
-    fn models(&self) -> Vec<ModelInfo> {
-        self.models.iter().map(|model| model.info.clone()).collect()
-    }
-
-    fn masks_personal_data(&self) -> bool {
-        self.masks
+    fn profile(&self) -> Profile {
+        Profile {
+            provider: PROVIDER,
+            models: self.models.iter().map(|model| model.info.clone()).collect(),
+            provenance: None,
+            masks_personal_data: self.masks,
+        }
     }
 
     async fn draft(&self, request: DraftRequest) -> Result<DraftStream, DraftFailure> {

@@ -1,7 +1,7 @@
 //! Time-outs around any provider: until the first sign of an answer, and between two pieces of it. It must not know what
 //! it waits for. A call that runs into one is dropped, which cancels it.
 
-use super::{DraftFailure, DraftRequest, DraftStream, Drafter, ModelInfo};
+use super::{DraftFailure, DraftRequest, DraftStream, Drafter, Profile};
 use crate::domain::jobs::JobFailureCode;
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
@@ -39,20 +39,8 @@ fn silent(what: &str, limit: Duration) -> DraftFailure {
 
 #[async_trait]
 impl Drafter for Timed {
-    fn provider(&self) -> &'static str {
-        self.inner.provider()
-    }
-
-    fn models(&self) -> Vec<ModelInfo> {
-        self.inner.models()
-    }
-
-    fn provenance(&self) -> Option<&'static str> {
-        self.inner.provenance()
-    }
-
-    fn masks_personal_data(&self) -> bool {
-        self.inner.masks_personal_data()
+    fn profile(&self) -> Profile {
+        self.inner.profile()
     }
 
     async fn draft(&self, request: DraftRequest) -> Result<DraftStream, DraftFailure> {

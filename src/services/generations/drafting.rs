@@ -97,7 +97,7 @@ impl Generations {
         let template_section = template_section.ok_or_else(|| Error::internal("a section that its template does not have"))?;
         let facts = facts.remove(&project.id).unwrap_or_default();
         let wish = run.instructions.clone();
-        let masks = self.core.drafter(Some(&run.provider)).is_ok_and(|drafter| drafter.masks_personal_data());
+        let masks = self.core.drafter(Some(&run.provider)).is_ok_and(|drafter| drafter.profile().masks_personal_data);
         let mask = if masks { Mask::of(&facts, &[&project.name, wish.as_deref().unwrap_or_default()]) } else { Mask::default() };
         let prompt = assemble(
             &template_section,
@@ -159,7 +159,7 @@ impl Generations {
         let drafter = drafter.map_err(|_| DraftFailure::new(JobFailureCode::Internal, "The provider is not configured any more."))?;
         let limit = usize::try_from(call.section.limits.max_chars).unwrap_or(usize::MAX);
         // what is composed here from the facts is in their language
-        let must_be_english = drafter.provenance().is_none();
+        let must_be_english = drafter.profile().provenance.is_none();
         let mut stream = drafter.draft(call.request.clone()).await?;
         let (mut text, mut restorer) = (String::new(), Restorer::new(&call.mask));
         while let Some(piece) = stream.next().await {
@@ -190,7 +190,7 @@ impl Generations {
         let Call { mut section, mut attempt, .. } = call;
         let drafter = self.core.drafter(Some(&attempt.provider))?;
         let spend = spend(&**drafter, &attempt.model, &usage);
-        let provenance = drafter.provenance().map(str::to_owned);
+        let provenance = drafter.profile().provenance.map(str::to_owned);
         let (mut unit, mut run) = self.reopen(actor, work).await?;
         section.revision += 1;
         (section.source, section.state) = (Some(RevisionSource::Model), SectionState::Generated);
@@ -225,7 +225,7 @@ impl Generations {
     async fn reject(&self, actor: &Actor, job: &ClaimedJob, work: DraftSection, call: Call, failure: DraftFailure) -> Result<JobEnding> {
         let Call { section, mut attempt, .. } = call;
         let (mut unit, mut run) = self.reopen(actor, work).await?;
-        let dice = f64::from(self.core.new_id().as_bytes()[15]) / 255.0;
+        let dice = self.core.dice();
         let wait = wait_before_try(attempt.number + 1, failure.retry_after, dice);
         if failure.held && run.status == JobStatus::Running {
             generations::forget_attempt_in(&mut unit.tx, actor.workspace, attempt.id).await?;
@@ -334,6 +334,6 @@ impl Generations {
 
 /// What a call cost; nothing if the model has no price any more.
 fn spend(drafter: &dyn Drafter, model: &str, usage: &Usage) -> Spend {
-    let price = drafter.models().into_iter().find(|info| info.model == model);
+    let price = drafter.profile().models.into_iter().find(|info| info.model == model);
     price.map_or(Spend(0), |info| info.spend(usage))
 }

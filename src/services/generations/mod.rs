@@ -177,8 +177,8 @@ impl Generations {
     #[must_use]
     pub fn models(&self) -> Vec<(&'static str, crate::adapters::ai::ModelInfo)> {
         let of = |drafter: &Arc<dyn crate::adapters::ai::Drafter>| {
-            let provider = drafter.provider();
-            drafter.models().into_iter().map(move |model| (provider, model)).collect::<Vec<_>>()
+            let profile = drafter.profile();
+            profile.models.into_iter().map(move |model| (profile.provider, model)).collect::<Vec<_>>()
         };
         self.core.drafters.iter().flat_map(of).collect()
     }

@@ -3,7 +3,7 @@
 use super::PATIENCE;
 use async_trait::async_trait;
 use claimwright::adapters::ai::offline::Offline;
-use claimwright::adapters::ai::{DraftFailure, DraftRequest, DraftStream, Drafter, ModelInfo};
+use claimwright::adapters::ai::{DraftFailure, DraftRequest, DraftStream, Drafter, Profile};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -92,12 +92,8 @@ impl Drop for Watch<'_> {
 
 #[async_trait]
 impl Drafter for HeldDrafter {
-    fn provider(&self) -> &'static str {
-        "offline"
-    }
-
-    fn models(&self) -> Vec<ModelInfo> {
-        self.offline.models()
+    fn profile(&self) -> Profile {
+        Profile { provenance: None, ..self.offline.profile() }
     }
 
     async fn draft(&self, request: DraftRequest) -> Result<DraftStream, DraftFailure> {

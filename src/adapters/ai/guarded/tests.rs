@@ -27,12 +27,8 @@ impl Drop for Leaves {
 
 #[async_trait]
 impl Drafter for Scripted {
-    fn provider(&self) -> &'static str {
-        "scripted"
-    }
-
-    fn models(&self) -> Vec<ModelInfo> {
-        vec![]
+    fn profile(&self) -> Profile {
+        Profile { provider: "scripted", models: vec![], provenance: None, masks_personal_data: false }
     }
 
     async fn draft(&self, _: DraftRequest) -> Result<DraftStream, DraftFailure> {

@@ -1,6 +1,7 @@
 //! The client without a network: addresses, and chunks as several servers send them.
 
 use super::*;
+use crate::adapters::ai::ModelInfo;
 use crate::domain::jobs::JobFailureCode;
 use crate::domain::money::Spend;
 
