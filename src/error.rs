@@ -133,6 +133,8 @@ word_enum! {
         WrongState = "WRONG_STATE",
         /// Another run of this batch is queued, running or paused.
         AlreadyRunning = "ALREADY_RUNNING",
+        /// The estimate is above the budget cap.
+        OverBudget = "OVER_BUDGET",
         /// The same idempotency key was used with another input.
         IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED",
         /// Issues that block approval are open.

@@ -28,9 +28,9 @@ pub(super) fn open_provider(ai: &AiSettings) -> Result<Option<Arc<dyn Drafter>>>
             input_price_per_million: Spend(model.input_price),
             output_price_per_million: Spend(model.output_price),
             context_tokens: model.context_tokens,
+            max_output_tokens: model.max_output_tokens,
             streams: true,
         },
-        max_output_tokens: model.max_output_tokens,
         temperature: model.temperature,
     });
     let (models, mask_personal_data) = (models.collect(), ai.mask_personal_data);

@@ -34,6 +34,8 @@ word_enum! {
         Importing = "IMPORTING",
         /// A run is queued or running.
         Generating = "GENERATING",
+        /// A run is paused by a budget cap.
+        Paused = "PAUSED",
         /// Everything is generated; something is not yet approved.
         InReview = "IN_REVIEW",
         /// Everything is approved.
@@ -176,6 +178,8 @@ pub struct BatchSummary {
     pub importing: bool,
     /// A run is queued, running or being cancelled.
     pub generating_run: bool,
+    /// A run is paused.
+    pub paused_run: bool,
 }
 
 impl BatchSummary {
@@ -191,6 +195,8 @@ impl BatchSummary {
         let total = self.total();
         if self.importing {
             BatchActivity::Importing
+        } else if self.paused_run {
+            BatchActivity::Paused
         } else if self.generating_run {
             BatchActivity::Generating
         } else if total == 0 {
@@ -330,6 +336,7 @@ mod tests {
         assert_eq!(some.activity(), BatchActivity::InReview);
         assert_eq!(BatchSummary { draft: 1, ..some }.activity(), BatchActivity::Ready);
         assert_eq!(BatchSummary { generating_run: true, ..some }.activity(), BatchActivity::Generating);
+        assert_eq!(BatchSummary { paused_run: true, ..some }.activity(), BatchActivity::Paused);
         assert_eq!(BatchSummary::default().activity(), BatchActivity::Empty);
     }
 }

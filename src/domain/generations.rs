@@ -1,5 +1,6 @@
 //! Runs of generation: what they cover, their numbers and how they end. Pure values and rules.
 
+use super::budgets::{Budget, Estimate};
 use super::ids::{AttemptId, BatchId, ProjectId, RunId, SectionId, TemplateId, TemplateVersionId, UserId};
 use super::jobs::{JobFailure, JobStatus};
 use super::money::Spend;
@@ -104,6 +105,12 @@ pub struct Run {
     pub sections_done: i32,
     /// Spend so far.
     pub spend: Spend,
+    /// What the calls in flight may still cost; kept only under a cap.
+    pub reserved: Spend,
+    /// Most that it may spend.
+    pub cap: Option<Spend>,
+    /// What it was thought to cost when it was started; none in a run of an older version.
+    pub estimate: Option<Estimate>,
     /// When `RunProgressed` was last appended: the throttle.
     pub progressed_at: Option<DateTime<Utc>>,
     /// When it was accepted.
@@ -129,6 +136,12 @@ impl Run {
         } else {
             f64::from(self.sections_done) / f64::from(self.sections_total)
         }
+    }
+
+    /// The cap and how far it is used, if there is one.
+    #[must_use]
+    pub fn budget(&self) -> Option<Budget> {
+        self.cap.map(|cap| Budget { cap, spent: self.spend, reserved: self.reserved })
     }
 
     /// Guess of when it will be finished, from the pace so far.
@@ -189,6 +202,8 @@ pub struct Attempt {
     pub output_tokens: Option<i32>,
     /// Spend.
     pub spend: Option<Spend>,
+    /// What it may cost at most, reserved while it is in work under a cap.
+    pub reserved: Option<Spend>,
     /// Why it failed.
     pub failure: Option<JobFailure>,
     /// When it began.
@@ -216,4 +231,8 @@ pub struct NewRun {
     pub edited_sections: EditedSectionPolicy,
     /// Wish for all texts.
     pub instructions: Option<String>,
+    /// Most that the run may spend.
+    pub cap: Option<Spend>,
+    /// Start even if the maximum of the estimate is above the cap, and pause when it is reached.
+    pub allow_pause: bool,
 }

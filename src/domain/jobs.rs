@@ -12,6 +12,8 @@ word_enum! {
         Queued = "QUEUED",
         /// A worker is on it.
         Running = "RUNNING",
+        /// Stopped because a budget cap was reached; it can be resumed.
+        PausedBudget = "PAUSED_BUDGET",
         /// Cancellation was asked for; work in flight is being let go.
         Cancelling = "CANCELLING",
         /// Everything was done.

@@ -4,6 +4,7 @@ pub mod actor;
 pub mod aif;
 pub mod answers;
 pub mod batches;
+pub mod budgets;
 pub mod builtin_templates;
 pub mod events;
 pub mod exports;

@@ -31,6 +31,9 @@ impl Pence {
     }
 }
 
+/// Largest budget that is accepted: a hundred million dollars, in millionths.
+const MAX_SPEND: i64 = 100_000_000_000_000;
+
 /// What calls of models cost, in millionths of a US dollar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -41,6 +44,24 @@ impl Spend {
     #[must_use]
     pub fn dollars(self) -> Decimal {
         Decimal::new(self.0, 6)
+    }
+
+    /// Reads dollars; `None` if there is a fraction of a millionth, or the amount is negative or beyond a hundred million.
+    #[must_use]
+    pub fn from_dollars(dollars: Decimal) -> Option<Self> {
+        let micros = dollars.checked_mul(Decimal::from(1_000_000))?.normalize();
+        if micros.scale() > 0 {
+            return None;
+        }
+        let micros = i64::try_from(micros.mantissa()).ok()?;
+        (0..=MAX_SPEND).contains(&micros).then_some(Self(micros))
+    }
+}
+
+/// For messages, such as `12.5 USD`.
+impl std::fmt::Display for Spend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} USD", self.dollars().normalize())
     }
 }
 
@@ -55,5 +76,12 @@ mod tests {
         assert_eq!(Pence::from_pounds("0.001".parse().unwrap()), None);
         assert_eq!(Pence::from_pounds("99999999999".parse().unwrap()), None);
         assert_eq!(Pence(5).pounds().to_string(), "0.05");
+    }
+
+    #[test]
+    fn dollars_become_millionths_exactly_or_not_at_all() {
+        let read = |text: &str| Spend::from_dollars(text.parse().unwrap());
+        assert_eq!((read("12.5"), read("0.000001"), read("0")), (Some(Spend(12_500_000)), Some(Spend(1)), Some(Spend(0))));
+        assert_eq!((read("0.0000001"), read("-1"), read("100000001")), (None, None, None));
     }
 }

@@ -39,6 +39,8 @@ pub enum BatchActivity {
     Importing,
     /// A run is queued or running.
     Generating,
+    /// Paused by a budget cap.
+    Paused,
     /// Everything is generated; something is not yet approved.
     InReview,
     /// Everything is approved.

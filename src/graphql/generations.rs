@@ -3,7 +3,8 @@
 use super::batches::Batch;
 use super::connections::{Total, connection};
 use super::context::{caller, forward, load_required, moment};
-use super::jobs::{JobFailure, JobStatus, Money, UserError, settle};
+use super::budgets::{Budget, GenerationEstimate};
+use super::jobs::{JobFailure, JobStatus, Money, MoneyInput, UserError, settle};
 use super::people::{User, user};
 use super::projects::Project;
 use super::scalars::DateTime;
@@ -129,6 +130,16 @@ impl GenerationRun {
     /// Template version used.
     async fn template_version(&self, ctx: &Context<'_>) -> Result<TemplateVersion> {
         Ok(load_required(ctx, self.row.template_version).await?.into())
+    }
+
+    /// Estimate when it was started.
+    async fn estimate(&self) -> GenerationEstimate {
+        self.row.estimate.clone().unwrap_or_default().into()
+    }
+
+    /// Cap of this run; null without one.
+    async fn budget(&self) -> Option<Budget> {
+        self.row.budget().map(Budget::from)
     }
 
     /// Guess of when it will be finished.
@@ -297,6 +308,8 @@ impl From<GenerationInput> for domain::NewRun {
             model: input.model,
             edited_sections: input.edited_sections.into(),
             instructions: input.instructions,
+            cap: None,
+            allow_pause: false,
         }
     }
 }
@@ -306,6 +319,11 @@ impl From<GenerationInput> for domain::NewRun {
 pub struct StartGenerationInput {
     /// What to generate and how.
     generation: GenerationInput,
+    /// Cap of this run. Refused with OVER_BUDGET if the maximum estimate is above it and `allowPause` is false.
+    budget_cap: Option<MoneyInput>,
+    /// True to start anyway and pause when the cap is reached.
+    #[graphql(default = false)]
+    allow_pause: bool,
     /// Makes repeats harmless. Strongly advised: a run costs money.
     idempotency_key: Option<String>,
 }
@@ -315,8 +333,17 @@ pub struct StartGenerationInput {
 pub struct GenerationPayload {
     /// The run; the current one if refused; null if not found.
     run: Option<GenerationRun>,
+    /// The estimate, also if refused for it.
+    estimate: Option<GenerationEstimate>,
     /// Problems.
     user_errors: Vec<UserError>,
+}
+
+impl GenerationPayload {
+    fn of(run: Option<domain::Run>, user_errors: Vec<UserError>) -> Self {
+        let estimate = run.as_ref().and_then(|run| run.estimate.clone()).map(GenerationEstimate::from);
+        Self { run: run.map(GenerationRun::from), estimate, user_errors }
+    }
 }
 
 /// Mutations of generation.
@@ -333,13 +360,19 @@ impl GenerationsMutation {
     ) -> Result<GenerationPayload> {
         let (services, actor) = caller(ctx)?;
         let batch = BatchId::from_global(&input.generation.batch_id);
-        let started = services.generations.start(actor, input.generation.into(), input.idempotency_key).await;
-        let (run, user_errors) = settle(started)?;
-        let run = match run {
-            Some(run) => Some(run),
-            None => services.generations.load_active(actor, &[batch]).await?.remove(&batch),
-        };
-        Ok(GenerationPayload { run: run.map(GenerationRun::from), user_errors })
+        let (cap, refused) = settle(input.budget_cap.map(|cap| cap.spend("input.budgetCap")).transpose())?;
+        let Some(cap) = cap else { return Ok(GenerationPayload { run: None, estimate: None, user_errors: refused }) };
+        let new = domain::NewRun { cap, allow_pause: input.allow_pause, ..input.generation.into() };
+        let (run, user_errors) = settle(services.generations.start(actor, new.clone(), input.idempotency_key).await)?;
+        if let Some(run) = run {
+            return Ok(GenerationPayload::of(Some(run), user_errors));
+        }
+        let active = services.generations.load_active(actor, &[batch]).await?.remove(&batch);
+        let mut payload = GenerationPayload::of(active, user_errors);
+        if payload.user_errors.iter().any(UserError::is_over_budget) {
+            payload.estimate = Some(services.generations.estimate(actor, &new).await?.into());
+        }
+        Ok(payload)
     }
 
     /// Stop a run. Finished projects stay; calls in flight are let go and billed only as far as the provider bills them.
@@ -351,6 +384,27 @@ impl GenerationsMutation {
             Some(run) => Some(run),
             None => services.generations.find(actor, id).await?,
         };
-        Ok(GenerationPayload { run: run.map(GenerationRun::from), user_errors })
+        Ok(GenerationPayload::of(run, user_errors))
+    }
+
+    /// Go on with a run that was paused by a budget cap, with a new cap.
+    async fn resume_generation(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Id of the run.")] run_id: ID,
+        #[graphql(desc = "New cap, above the one that was reached.")] budget_cap: Option<MoneyInput>,
+    ) -> Result<GenerationPayload> {
+        let (services, actor) = caller(ctx)?;
+        let id = RunId::from_global(&run_id);
+        let resumed = match budget_cap.map(|cap| cap.spend("budgetCap")).transpose() {
+            Ok(cap) => services.generations.resume(actor, id, cap).await,
+            Err(refused) => Err(refused),
+        };
+        let (run, user_errors) = settle(resumed)?;
+        let run = match run {
+            Some(run) => Some(run),
+            None => services.generations.find(actor, id).await?,
+        };
+        Ok(GenerationPayload::of(run, user_errors))
     }
 }

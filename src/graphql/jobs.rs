@@ -3,8 +3,8 @@
 use super::scalars::Decimal;
 use crate::domain::money::{Pence, Spend};
 use crate::domain::{jobs, paging};
-use crate::error::{self, Error, Problem};
-use async_graphql::{Enum, SimpleObject};
+use crate::error::{self, Error, Problem, ProblemCode};
+use async_graphql::{Enum, InputObject, SimpleObject};
 
 /// State of a job. SUCCEEDED, PARTIAL, FAILED and CANCELLED are final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -14,6 +14,8 @@ pub enum JobStatus {
     Queued,
     /// A worker is on it.
     Running,
+    /// Stopped because a budget cap was reached; `resumeGeneration` goes on.
+    PausedBudget,
     /// Cancellation was asked for; work in flight is being let go.
     Cancelling,
     /// Everything was done.
@@ -101,6 +103,30 @@ impl From<Spend> for Money {
     }
 }
 
+/// An amount of money given by a client.
+#[derive(Debug, Clone, Copy, InputObject)]
+pub struct MoneyInput {
+    /// Exact amount, zero or more.
+    amount: Decimal,
+    /// ISO 4217 code.
+    currency: CurrencyCode,
+}
+
+impl MoneyInput {
+    /// An amount of AI cost, which is kept in dollars.
+    ///
+    /// # Errors
+    /// `INVALID` for another currency, a negative amount or one with fractions of a millionth.
+    pub fn spend(self, field: &str) -> crate::error::Result<Spend> {
+        if self.currency != CurrencyCode::Usd {
+            let message = "Costs of models are kept in US dollars; give the amount in USD.";
+            return Err(Error::refused(ProblemCode::Invalid, &format!("{field}.currency"), message));
+        }
+        let message = "Give an amount from 0 to 100000000 dollars with at most six decimals.";
+        Spend::from_dollars(self.amount.0).ok_or_else(|| Error::refused(ProblemCode::Invalid, &format!("{field}.amount"), message))
+    }
+}
+
 /// Direction of a sort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "paging::Direction")]
@@ -131,8 +157,10 @@ pub enum UserErrorCode {
     RevisionConflict,
     /// The object is in a state in which this is not possible, for example approved or archived.
     WrongState,
-    /// Another run of this batch is queued or running.
+    /// Another run of this batch is queued, running or paused.
     AlreadyRunning,
+    /// The estimate is above the budget cap.
+    OverBudget,
     /// The same idempotency key was used with another input.
     IdempotencyKeyReused,
     /// Issues that block approval are open.
@@ -186,6 +214,14 @@ pub struct UserError {
     field: Option<Vec<String>>,
     /// True if the same request may succeed later without a change.
     retryable: bool,
+}
+
+impl UserError {
+    /// True if a budget stands in the way.
+    #[must_use]
+    pub fn is_over_budget(&self) -> bool {
+        self.code == UserErrorCode::OverBudget
+    }
 }
 
 impl From<Problem> for UserError {

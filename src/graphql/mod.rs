@@ -3,6 +3,7 @@
 
 pub mod aif;
 pub mod batches;
+pub mod budgets;
 pub mod connections;
 pub mod context;
 pub mod exports;
@@ -39,6 +40,7 @@ pub struct Query(
     aif::AifQuery,
     info::InfoQuery,
     rate_limits::RateLimitsQuery,
+    budgets::BudgetsQuery,
 );
 
 /// Everything that can be changed. Inputs that create something or start work accept `idempotencyKey`: for 24 hours the

@@ -325,7 +325,11 @@ const fn activity_condition(activity: BatchActivity) -> &'static str {
         BatchActivity::Importing => "EXISTS (SELECT 1 FROM imports i WHERE i.batch_id = b.id AND i.finished_at IS NULL)",
         BatchActivity::Generating => {
             "(NOT EXISTS (SELECT 1 FROM imports i WHERE i.batch_id = b.id AND i.finished_at IS NULL)
-              AND EXISTS (SELECT 1 FROM runs r WHERE r.batch_id = b.id AND r.finished_at IS NULL))"
+              AND EXISTS (SELECT 1 FROM runs r WHERE r.batch_id = b.id AND r.finished_at IS NULL AND r.status <> 'PAUSED_BUDGET'))"
+        }
+        BatchActivity::Paused => {
+            "(NOT EXISTS (SELECT 1 FROM imports i WHERE i.batch_id = b.id AND i.finished_at IS NULL)
+              AND EXISTS (SELECT 1 FROM runs r WHERE r.batch_id = b.id AND r.finished_at IS NULL AND r.status = 'PAUSED_BUDGET'))"
         }
         BatchActivity::Empty => idle!("b.project_count = 0"),
         BatchActivity::Approved => idle!(
@@ -390,15 +394,18 @@ pub async fn load_summaries(tx: &mut Tx, workspace: WorkspaceId, ids: &[BatchId]
         }
     }
     let sql = format!(
-        "SELECT batch_id, 0 AS is_run FROM imports WHERE finished_at IS NULL AND {0}
-         UNION ALL SELECT batch_id, 1 AS is_run FROM runs WHERE finished_at IS NULL AND {0}",
+        "SELECT batch_id, 'IMPORT' AS work FROM imports WHERE finished_at IS NULL AND {0}
+         UNION ALL SELECT batch_id, status AS work FROM runs WHERE finished_at IS NULL AND {0}",
         tx.in_ids("batch_id", 1)
     );
-    let busy: Vec<(Uuid, i32)> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(&list).fetch_all(c).await?);
-    for (id, is_run) in busy {
+    let busy: Vec<(Uuid, String)> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(&list).fetch_all(c).await?);
+    for (id, work) in busy {
         if let Some(summary) = found.get_mut(&BatchId(id)) {
-            summary.generating_run |= is_run == 1;
-            summary.importing |= is_run == 0;
+            match work.as_str() {
+                "IMPORT" => summary.importing = true,
+                "PAUSED_BUDGET" => summary.paused_run = true,
+                _ => summary.generating_run = true,
+            }
         }
     }
     Ok(found)

@@ -2,6 +2,7 @@
 
 use super::db::{Arg, Sql, Tx, id_list};
 use super::keyset::{SortKey, group_pages, pages_of_parents, push_page};
+use crate::domain::budgets::Estimate;
 use crate::domain::generations::{Attempt, AttemptStatus, Run, RunCounts};
 use crate::domain::ids::{AttemptId, BatchId, ProjectId, RunId, SectionId, TemplateVersionId, UserId, WorkspaceId};
 use crate::domain::jobs::JobFailure;
@@ -18,8 +19,9 @@ use uuid::Uuid;
 
 const COLUMNS: &str =
     "r.id, r.batch_id, r.status, r.scope, r.template_version_id, r.provider, r.model, r.edited_sections, r.instructions, r.total,
-    r.queued, r.running, r.succeeded, r.failed, r.cancelled, r.skipped, r.sections_total, r.sections_done, r.spend_micros, r.progressed_at,
-    r.failure_code, r.failure_message, r.created_by, r.created_at, r.started_at, r.finished_at";
+    r.queued, r.running, r.succeeded, r.failed, r.cancelled, r.skipped, r.sections_total, r.sections_done, r.spend_micros,
+    r.reserved_micros, r.cap_micros, r.estimate, r.progressed_at, r.failure_code, r.failure_message, r.failure_retryable, r.created_by,
+    r.created_at, r.started_at, r.finished_at";
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -42,9 +44,13 @@ struct Row {
     sections_total: i32,
     sections_done: i32,
     spend_micros: i64,
+    reserved_micros: i64,
+    cap_micros: Option<i64>,
+    estimate: Option<Json<Estimate>>,
     progressed_at: Option<DateTime<Utc>>,
     failure_code: Option<String>,
     failure_message: Option<String>,
+    failure_retryable: Option<bool>,
     created_by: Option<Uuid>,
     created_at: DateTime<Utc>,
     started_at: Option<DateTime<Utc>>,
@@ -55,6 +61,12 @@ struct Row {
 pub(super) fn failure(code: Option<String>, message: Option<String>) -> Result<Option<JobFailure>> {
     let Some(code) = code else { return Ok(None) };
     Ok(Some(JobFailure::new(code.parse()?, message.unwrap_or_default())))
+}
+
+/// A failure from its three columns; where the last is null, its code tells.
+fn judged_failure(code: Option<String>, message: Option<String>, retryable: Option<bool>) -> Result<Option<JobFailure>> {
+    let failure = failure(code, message)?;
+    Ok(failure.map(|failure| JobFailure { retryable: retryable.unwrap_or(failure.retryable), ..failure }))
 }
 
 impl TryFrom<Row> for Run {
@@ -83,8 +95,11 @@ impl TryFrom<Row> for Run {
             sections_total: row.sections_total,
             sections_done: row.sections_done,
             spend: Spend(row.spend_micros),
+            reserved: Spend(row.reserved_micros),
+            cap: row.cap_micros.map(Spend),
+            estimate: row.estimate.map(|Json(estimate)| estimate),
             progressed_at: row.progressed_at,
-            failure: failure(row.failure_code, row.failure_message)?,
+            failure: judged_failure(row.failure_code, row.failure_message, row.failure_retryable)?,
             created_by: row.created_by.map(UserId),
             created_at: row.created_at,
             started_at: row.started_at,
@@ -101,11 +116,13 @@ pub async fn create_in(tx: &mut Tx, workspace: WorkspaceId, run: &Run) -> Result
     let counts = &run.counts;
     on!(tx, c => sqlx::query(
         "INSERT INTO runs (id, workspace_id, batch_id, status, scope, template_version_id, provider, model, edited_sections, instructions,
-            total, queued, running, succeeded, failed, cancelled, skipped, sections_total, sections_done, spend_micros, created_by, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, 0, 0, 0, 0, $13, 0, 0, $14, $15)")
+            total, queued, running, succeeded, failed, cancelled, skipped, sections_total, sections_done, spend_micros, created_by, created_at,
+            cap_micros, estimate)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, 0, 0, 0, 0, $13, 0, 0, $14, $15, $16, $17)")
         .bind(run.id.0).bind(workspace.0).bind(run.batch.0).bind(run.status.as_str()).bind(run.scope.as_str()).bind(run.template_version.0)
         .bind(&run.provider).bind(&run.model).bind(run.edited_sections.as_str()).bind(&run.instructions).bind(counts.total)
         .bind(counts.queued).bind(run.sections_total).bind(run.created_by.map(|u| u.0)).bind(run.created_at)
+        .bind(run.cap.map(|cap| cap.0)).bind(run.estimate.as_ref().map(Json))
         .execute(c).await.map(drop))
 }
 
@@ -117,12 +134,14 @@ pub async fn update_in(tx: &mut Tx, workspace: WorkspaceId, run: &Run) -> Result
     let counts = &run.counts;
     on!(tx, c => sqlx::query(
         "UPDATE runs SET status = $3, queued = $4, running = $5, succeeded = $6, failed = $7, cancelled = $8, skipped = $9, sections_done = $10,
-            spend_micros = $11, progressed_at = $12, failure_code = $13, failure_message = $14, started_at = $15, finished_at = $16
+            spend_micros = $11, progressed_at = $12, failure_code = $13, failure_message = $14, started_at = $15, finished_at = $16,
+            failure_retryable = $17, reserved_micros = $18, cap_micros = $19
          WHERE id = $1 AND workspace_id = $2")
         .bind(run.id.0).bind(workspace.0).bind(run.status.as_str()).bind(counts.queued).bind(counts.running).bind(counts.succeeded)
         .bind(counts.failed).bind(counts.cancelled).bind(counts.skipped).bind(run.sections_done).bind(run.spend.0).bind(run.progressed_at)
         .bind(run.failure.as_ref().map(|f| f.code.as_str())).bind(run.failure.as_ref().map(|f| &f.message)).bind(run.started_at)
-        .bind(run.finished_at).execute(c).await.map(drop)?);
+        .bind(run.finished_at).bind(run.failure.as_ref().map(|f| f.retryable)).bind(run.reserved.0).bind(run.cap.map(|cap| cap.0))
+        .execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -165,6 +184,20 @@ pub async fn load_active(tx: &mut Tx, workspace: WorkspaceId, batches: &[BatchId
     let list = id_list(batches.iter().map(|id| id.0));
     let rows: Vec<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(workspace.0).bind(list).fetch_all(c).await?);
     rows.into_iter().map(|row| Run::try_from(row).map(|run| (run.batch, run))).collect()
+}
+
+/// How long a section took on the average of the workspace's last runs with a model, in seconds of the run.
+///
+/// # Errors
+/// As the database says.
+pub async fn find_seconds_per_section(tx: &mut Tx, workspace: WorkspaceId, provider: &str, model: &str) -> Result<Option<f64>> {
+    let rows: Vec<(i32, DateTime<Utc>, DateTime<Utc>)> = on!(tx, c => sqlx::query_as(
+        "SELECT sections_done, started_at, finished_at FROM runs WHERE workspace_id = $1 AND provider = $2 AND model = $3
+            AND status IN ('SUCCEEDED', 'PARTIAL') AND started_at IS NOT NULL AND sections_done > 0 ORDER BY created_at DESC LIMIT 5")
+        .bind(workspace.0).bind(provider).bind(model).fetch_all(c).await?);
+    let sections: f64 = rows.iter().map(|(sections, ..)| f64::from(*sections)).sum();
+    let seconds: f64 = rows.iter().map(|(_, from, to)| (*to - *from).as_seconds_f64().max(0.0)).sum();
+    Ok((sections > 0.0).then_some(seconds / sections))
 }
 
 /// Ids of all runs of a batch.
@@ -303,7 +336,7 @@ pub async fn cancel_open_projects_in(tx: &mut Tx, run: RunId) -> Result<()> {
 
 const ATTEMPT_COLUMNS: &str =
     "id, run_id, project_id, section_id, section_key, number, status, provider, model, template_version_id, prompt_hash,
-    input_tokens, output_tokens, spend_micros, failure_code, failure_message, started_at, finished_at";
+    input_tokens, output_tokens, spend_micros, reserved_micros, failure_code, failure_message, failure_retryable, started_at, finished_at";
 
 #[derive(sqlx::FromRow)]
 struct AttemptRow {
@@ -321,8 +354,10 @@ struct AttemptRow {
     input_tokens: Option<i32>,
     output_tokens: Option<i32>,
     spend_micros: Option<i64>,
+    reserved_micros: Option<i64>,
     failure_code: Option<String>,
     failure_message: Option<String>,
+    failure_retryable: Option<bool>,
     started_at: DateTime<Utc>,
     finished_at: Option<DateTime<Utc>>,
 }
@@ -346,7 +381,8 @@ impl TryFrom<AttemptRow> for Attempt {
             input_tokens: row.input_tokens,
             output_tokens: row.output_tokens,
             spend: row.spend_micros.map(Spend),
-            failure: failure(row.failure_code, row.failure_message)?,
+            reserved: row.reserved_micros.map(Spend),
+            failure: judged_failure(row.failure_code, row.failure_message, row.failure_retryable)?,
             started_at: row.started_at,
             finished_at: row.finished_at,
         })
@@ -360,10 +396,10 @@ impl TryFrom<AttemptRow> for Attempt {
 pub async fn create_attempt_in(tx: &mut Tx, workspace: WorkspaceId, attempt: &Attempt) -> Result<()> {
     on!(tx, c => sqlx::query(
         "INSERT INTO attempts (id, workspace_id, run_id, project_id, section_id, section_key, number, status, provider, model,
-            template_version_id, prompt_hash, started_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)")
+            template_version_id, prompt_hash, started_at, reserved_micros) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)")
         .bind(attempt.id.0).bind(workspace.0).bind(attempt.run.0).bind(attempt.project.0).bind(attempt.section.0).bind(&attempt.section_key)
         .bind(attempt.number).bind(attempt.status.as_str()).bind(&attempt.provider).bind(&attempt.model).bind(attempt.template_version.0)
-        .bind(&attempt.prompt_hash).bind(attempt.started_at).execute(c).await.map(drop)?);
+        .bind(&attempt.prompt_hash).bind(attempt.started_at).bind(attempt.reserved.map(|s| s.0)).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -374,10 +410,11 @@ pub async fn create_attempt_in(tx: &mut Tx, workspace: WorkspaceId, attempt: &At
 pub async fn update_attempt_in(tx: &mut Tx, workspace: WorkspaceId, attempt: &Attempt) -> Result<()> {
     on!(tx, c => sqlx::query(
         "UPDATE attempts SET status = $3, model = $4, input_tokens = $5, output_tokens = $6, spend_micros = $7, failure_code = $8,
-            failure_message = $9, finished_at = $10 WHERE id = $1 AND workspace_id = $2")
+            failure_message = $9, finished_at = $10, failure_retryable = $11, reserved_micros = NULL WHERE id = $1 AND workspace_id = $2")
         .bind(attempt.id.0).bind(workspace.0).bind(attempt.status.as_str()).bind(&attempt.model).bind(attempt.input_tokens)
         .bind(attempt.output_tokens).bind(attempt.spend.map(|s| s.0)).bind(attempt.failure.as_ref().map(|f| f.code.as_str()))
-        .bind(attempt.failure.as_ref().map(|f| &f.message)).bind(attempt.finished_at).execute(c).await.map(drop)?);
+        .bind(attempt.failure.as_ref().map(|f| &f.message)).bind(attempt.finished_at).bind(attempt.failure.as_ref().map(|f| f.retryable))
+        .execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -391,7 +428,28 @@ pub async fn forget_attempt_in(tx: &mut Tx, workspace: WorkspaceId, attempt: Att
     Ok(())
 }
 
-/// Ends attempts of a section that are still marked as in work: their worker died. Gives the highest number so far.
+/// What earlier attempts of a section left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Earlier {
+    /// The highest number so far; 0 if there was none.
+    pub number: i32,
+    /// What is reserved for attempts that are still marked as in work.
+    pub reserved: Spend,
+}
+
+/// Looks at the attempts of a section in a run.
+///
+/// # Errors
+/// As the database says.
+pub async fn find_earlier(tx: &mut Tx, workspace: WorkspaceId, run: RunId, section: SectionId) -> Result<Earlier> {
+    let (number, reserved) = on!(tx, c => sqlx::query_as(
+        "SELECT coalesce(max(number), 0), CAST(coalesce(sum(CASE WHEN status = 'RUNNING' THEN reserved_micros END), 0) AS bigint)
+         FROM attempts WHERE run_id = $1 AND section_id = $2 AND workspace_id = $3")
+        .bind(run.0).bind(section.0).bind(workspace.0).fetch_one(c).await?);
+    Ok(Earlier { number, reserved: Spend(reserved) })
+}
+
+/// Ends attempts of a section that are still marked as in work: their worker died.
 ///
 /// # Errors
 /// As the database says.
@@ -401,17 +459,12 @@ pub async fn close_lost_attempts_in(
     run: RunId,
     section: SectionId,
     now: DateTime<Utc>,
-) -> Result<i32> {
-    let highest: i32 = on!(tx, c => sqlx::query_scalar(
-        "SELECT coalesce(max(number), 0) FROM attempts WHERE run_id = $1 AND section_id = $2 AND workspace_id = $3")
-        .bind(run.0).bind(section.0).bind(workspace.0).fetch_one(c).await?);
-    if highest > 0 {
-        on!(tx, c => sqlx::query(
-            "UPDATE attempts SET status = $4, failure_code = 'WORKER_LOST', failure_message = 'The worker died; the section is written again.',
-                finished_at = $5 WHERE run_id = $1 AND section_id = $2 AND workspace_id = $3 AND status = 'RUNNING'")
-            .bind(run.0).bind(section.0).bind(workspace.0).bind(AttemptStatus::Retrying.as_str()).bind(now).execute(c).await.map(drop)?);
-    }
-    Ok(highest)
+) -> Result<()> {
+    on!(tx, c => sqlx::query(
+        "UPDATE attempts SET status = $4, failure_code = 'WORKER_LOST', failure_message = 'The worker died; the section is written again.',
+            finished_at = $5, reserved_micros = NULL WHERE run_id = $1 AND section_id = $2 AND workspace_id = $3 AND status = 'RUNNING'")
+        .bind(run.0).bind(section.0).bind(workspace.0).bind(AttemptStatus::Retrying.as_str()).bind(now).execute(c).await.map(drop)?);
+    Ok(())
 }
 
 /// Ends attempts of a section that are in work because their run is cancelled.
@@ -420,7 +473,7 @@ pub async fn close_lost_attempts_in(
 /// As the database says.
 pub async fn cancel_attempts_in(tx: &mut Tx, workspace: WorkspaceId, run: RunId, section: SectionId, now: DateTime<Utc>) -> Result<()> {
     on!(tx, c => sqlx::query(
-        "UPDATE attempts SET status = 'CANCELLED', finished_at = $4
+        "UPDATE attempts SET status = 'CANCELLED', finished_at = $4, reserved_micros = NULL
          WHERE run_id = $1 AND section_id = $2 AND workspace_id = $3 AND status IN ('RUNNING', 'RETRYING')")
         .bind(run.0).bind(section.0).bind(workspace.0).bind(now).execute(c).await.map(drop)?);
     Ok(())
@@ -439,10 +492,11 @@ pub async fn fail_attempts_in(
     now: DateTime<Utc>,
 ) -> Result<()> {
     on!(tx, c => sqlx::query(
-        "UPDATE attempts SET status = 'FAILED', failure_code = $4, failure_message = $5, finished_at = $6
+        "UPDATE attempts SET status = 'FAILED', failure_code = $4, failure_message = $5, finished_at = $6, reserved_micros = NULL,
+            failure_retryable = $7
          WHERE run_id = $1 AND section_id = $2 AND workspace_id = $3 AND status = 'RUNNING'")
         .bind(run.0).bind(section.0).bind(workspace.0).bind(failure.code.as_str()).bind(&failure.message).bind(now)
-        .execute(c).await.map(drop)?);
+        .bind(failure.retryable).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -451,12 +505,12 @@ pub async fn fail_attempts_in(
 /// # Errors
 /// As the database says.
 pub async fn find_failure(tx: &mut Tx, workspace: WorkspaceId, run: RunId, project: Option<ProjectId>) -> Result<Option<JobFailure>> {
-    let row: Option<(Option<String>, Option<String>)> = on!(tx, c => sqlx::query_as(
-        "SELECT failure_code, failure_message FROM attempts WHERE run_id = $1 AND workspace_id = $2 AND status = 'FAILED'
+    let row: Option<(Option<String>, Option<String>, Option<bool>)> = on!(tx, c => sqlx::query_as(
+        "SELECT failure_code, failure_message, failure_retryable FROM attempts WHERE run_id = $1 AND workspace_id = $2 AND status = 'FAILED'
             AND (CAST($3 AS text) IS NULL OR project_id = $4) ORDER BY started_at DESC LIMIT 1")
         .bind(run.0).bind(workspace.0).bind(project.map(|p| p.0.to_string())).bind(project.map(|p| p.0)).fetch_optional(c).await?);
-    let Some((code, message)) = row else { return Ok(None) };
-    failure(code, message)
+    let Some((code, message, retryable)) = row else { return Ok(None) };
+    judged_failure(code, message, retryable)
 }
 
 /// Attempts by id.

@@ -81,12 +81,7 @@ pub async fn enqueue_in<P: Serialize + Sync>(
         payload: &'a P,
         turn: i64,
     }
-    let start: i64 = on!(tx, c => sqlx::query_scalar(
-        "SELECT coalesce((SELECT max(turn) FROM job_queue WHERE lane = $1 AND state = 2),
-                         (SELECT min(turn) FROM job_queue WHERE lane = $1 AND state = 0),
-                         (SELECT max(turn) FROM job_queue WHERE lane = $1 AND state = 1), 0)")
-        .bind(lane).fetch_one(c).await?);
-    let mut turn = start;
+    let mut turn = find_turn(tx, lane).await?;
     for chunk in jobs.chunks(2_000) {
         let mut rows = Vec::with_capacity(chunk.len());
         for job in chunk {
@@ -104,8 +99,21 @@ pub async fn enqueue_in<P: Serialize + Sync>(
         on!(tx, c => sqlx::query(sql).bind(lane).bind(workspace.0).bind(run.map(|r| r.0)).bind(now.timestamp_millis()).bind(Json(&rows)).bind(trace)
             .execute(c).await.map(drop)?);
     }
+    notify_in(tx, lane).await
+}
+
+/// The turn that whoever comes now gets.
+async fn find_turn(tx: &mut Tx, lane: &str) -> Result<i64> {
+    Ok(on!(tx, c => sqlx::query_scalar(
+        "SELECT coalesce((SELECT max(turn) FROM job_queue WHERE lane = $1 AND state = 2),
+                         (SELECT min(turn) FROM job_queue WHERE lane = $1 AND state = 0),
+                         (SELECT max(turn) FROM job_queue WHERE lane = $1 AND state = 1), 0)")
+        .bind(lane).fetch_one(c).await?))
+}
+
+/// One bell for all rows; SQLite's workers are in this process and hear the queue's own.
+async fn notify_in(tx: &mut Tx, lane: &str) -> Result<()> {
     if tx.is_postgres() {
-        // one bell for all rows; SQLite's workers are in this process and hear the queue's own
         on!(tx, c => sqlx::query("SELECT pg_notify('job_queue', $1)").bind(lane).execute(c).await.map(drop)?);
     }
     Ok(())
@@ -136,6 +144,51 @@ pub async fn retry_in(tx: &mut Tx, job: &ClaimedJob, after: Duration, now: DateT
         "UPDATE job_queue SET state = 1, due_ms = $4, claimed_by = NULL WHERE id = $1 AND claimed_by = $2 AND attempt = $3")
         .bind(job.id).bind(job.worker).bind(job.attempt).bind(due).execute(c).await?.rows_affected());
     if changed == 1 { Ok(()) } else { Err(Error::internal(LostClaim)) }
+}
+
+/// Puts a job aside until its run may go on.
+///
+/// # Errors
+/// [`LostClaim`] (as `INTERNAL`) if the claim is no longer ours.
+pub async fn park_in(tx: &mut Tx, job: &ClaimedJob) -> Result<()> {
+    let changed = on!(tx, c => sqlx::query(
+        "UPDATE job_queue SET state = 4, claimed_by = NULL WHERE id = $1 AND claimed_by = $2 AND attempt = $3")
+        .bind(job.id).bind(job.worker).bind(job.attempt).execute(c).await?.rows_affected());
+    if changed == 1 { Ok(()) } else { Err(Error::internal(LostClaim)) }
+}
+
+/// Puts all jobs of a kind aside that a run has and no worker has in hand.
+///
+/// # Errors
+/// As the database says.
+pub async fn park_run_in(tx: &mut Tx, run: RunId, kind: &str) -> Result<()> {
+    on!(tx, c => sqlx::query("UPDATE job_queue SET state = 4 WHERE run_id = $1 AND kind = $2 AND state IN (0, 1)")
+        .bind(run.0).bind(kind).execute(c).await.map(drop)?);
+    Ok(())
+}
+
+/// Makes up to so many jobs of a run ready that were put aside, in their order. They queue up anew: those that came
+/// meanwhile do not wait for them.
+///
+/// # Errors
+/// As the database says.
+pub async fn unpark_in(tx: &mut Tx, lane: &str, run: RunId, limit: i64) -> Result<()> {
+    let turn = find_turn(tx, lane).await?;
+    let unparked = on!(tx, c => sqlx::query(
+        "WITH c AS (SELECT id AS cid, row_number() OVER (ORDER BY turn, id) - 1 AS n FROM job_queue WHERE run_id = $1 AND state = 4
+            ORDER BY turn, id LIMIT $3)
+         UPDATE job_queue SET state = 0, turn = $2 + n FROM c WHERE id = cid")
+        .bind(run.0).bind(turn).bind(limit).execute(c).await?.rows_affected());
+    if unparked > 0 { notify_in(tx, lane).await } else { Ok(()) }
+}
+
+/// Number of runs that have jobs waiting or in work.
+///
+/// # Errors
+/// As the database says.
+pub async fn count_busy_runs(tx: &mut Tx, lane: &str) -> Result<i64> {
+    Ok(on!(tx, c => sqlx::query_scalar("SELECT count(DISTINCT run_id) FROM job_queue WHERE lane = $1 AND state IN (0, 1, 2)")
+        .bind(lane).fetch_one(c).await?))
 }
 
 /// Checks inside a long transaction's chunk that the claim is still ours.
@@ -224,7 +277,7 @@ pub struct Depth {
 }
 
 /// Names of the states of a job, by their number.
-pub const STATES: [&str; 4] = ["ready", "delayed", "running", "dead"];
+pub const STATES: [&str; 5] = ["ready", "delayed", "running", "dead", "parked"];
 
 /// How deep the queue is: one row for each lane and state that has jobs. It reads the whole queue; not for every request.
 ///

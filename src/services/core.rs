@@ -157,6 +157,15 @@ impl Unit {
         jobs::enqueue_in(&mut self.tx, LANE, workspace, run, new, trace::current().as_deref(), self.now).await
     }
 
+    /// Makes up to so many jobs of a run ready that were put aside; workers are woken after the commit.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn unpark(&mut self, run: crate::domain::ids::RunId, limit: i64) -> Result<()> {
+        self.wake = true;
+        jobs::unpark_in(&mut self.tx, LANE, run, limit).await
+    }
+
     /// Rings a bell after the commit.
     pub fn ring(&mut self, topic: Topic, bell: Bell) {
         self.bells.entry(topic).or_default().push(bell);

@@ -1,6 +1,7 @@
 //! Runs of generation: what they write, what they count, which projects and sections they take. What goes wrong and
 //! what is stopped stands in the files beside it.
 
+mod budgets;
 mod failures;
 mod stopping;
 

@@ -23,9 +23,10 @@ fn model(name: &str) -> Model {
         input_price_per_million: Spend(2_000_000),
         output_price_per_million: Spend(8_000_000),
         context_tokens: 128_000,
+        max_output_tokens: None,
         streams: true,
     };
-    Model { info, max_output_tokens: None, temperature: None }
+    Model { info, temperature: None }
 }
 
 /// A section to be written.

@@ -106,6 +106,12 @@ fn queries() -> Vec<Case> {
             |_ids| { "filter": { "text": SECRET, "lifecycle": ["ACTIVE", "ARCHIVED"] } };
         checkNarrative "query($input: CheckNarrativeInput!) { checkNarrative(input: $input) { score issues { message } } }" BadArgument
             |ids| { "input": { "sections": [{ "key": "advance", "text": "Text." }], "templateId": ids.template } };
+        estimateGeneration "query($input: GenerationInput!) { estimateGeneration(input: $input) { projectCount } }" BadArgument
+            |ids| { "input": { "batchId": ids.batch } };
+        estimateGeneration "query($input: GenerationInput!) { estimateGeneration(input: $input) { projectCount } }" BadArgument
+            |ids| { "input": { "batchId": ids.own_batch, "scope": "LISTED", "projectIds": [ids.project] } };
+        estimateGeneration "query($input: GenerationInput!) { estimateGeneration(input: $input) { projectCount } }" BadArgument
+            |ids| { "input": { "batchId": ids.own_batch, "templateId": ids.template } };
         node "query($id: ID!) { node(id: $id) { id __typename } }" Null |ids| { "id": ids.batch };
         nodes "query($ids: [ID!]!) { nodes(ids: $ids) { id __typename } }" Null |ids| { "ids": ids.nodes() };
         project "query($id: ID!) { project(id: $id) { id name facts { baseline } sections { text } } }" Null |ids| { "id": ids.project };
@@ -152,6 +158,8 @@ fn mutations_of_batches() -> Vec<Case> {
             |ids| { "input": { "generation": { "batchId": ids.own_batch, "scope": "LISTED", "projectIds": [ids.project] } } };
         startGeneration "mutation($input: StartGenerationInput!) { startGeneration(input: $input) { run { id } userErrors { code message } } }" NotFound
             |ids| { "input": { "generation": { "batchId": ids.own_batch, "templateId": ids.template } } };
+        resumeGeneration "mutation($id: ID!) { resumeGeneration(runId: $id, budgetCap: { amount: \"1\", currency: USD }) { run { id } userErrors { code message } } }"
+            NotFound |ids| { "id": ids.run };
         cancelGeneration "mutation($id: ID!) { cancelGeneration(runId: $id) { run { id } userErrors { code message } } }" NotFound |ids| { "id": ids.run };
         createExport "mutation($input: CreateExportInput!) { createExport(input: $input) { export { id } userErrors { code message } } }" NotFound
             |ids| { "input": { "batchId": ids.batch, "format": "DOCX", "approvedOnly": false } };

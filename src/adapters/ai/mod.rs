@@ -55,19 +55,8 @@ pub trait Drafter: Send + Sync {
 pub struct Model {
     /// What everybody may know of it.
     pub info: ModelInfo,
-    /// Most tokens of an answer; from the section's limits if absent. Models that think need more than they write.
-    pub max_output_tokens: Option<i32>,
     /// Temperature; the provider's own if absent.
     pub temperature: Option<f32>,
-}
-
-impl Model {
-    /// Most tokens that an answer may have: enough for the section's limits, and never more than the model has.
-    #[must_use]
-    pub fn output_limit(&self, section: &TemplateSection) -> i32 {
-        let most = self.max_output_tokens.unwrap_or_else(|| expected_tokens(section).saturating_mul(2).saturating_add(256));
-        most.clamp(1, self.info.context_tokens.max(1))
-    }
 }
 
 /// The model of a request.
@@ -106,17 +95,36 @@ pub struct ModelInfo {
     pub output_price_per_million: Spend,
     /// Most tokens in a request and its answer.
     pub context_tokens: i32,
+    /// Most tokens of an answer; from the section's limits if absent. Models that think need more than they write.
+    pub max_output_tokens: Option<i32>,
     /// True if answers are streamed.
     pub streams: bool,
 }
 
 impl ModelInfo {
+    /// Most tokens that an answer may have: enough for the section's limits, and never more than the model has.
+    #[must_use]
+    pub fn output_limit(&self, section: &TemplateSection) -> i32 {
+        let most = self.max_output_tokens.unwrap_or_else(|| expected_tokens(section).saturating_mul(2).saturating_add(256));
+        most.clamp(1, self.context_tokens.max(1))
+    }
+
     /// What a call costs, in millionths of a dollar, rounded half up once for the sum of both directions.
     #[must_use]
     pub fn spend(&self, usage: &Usage) -> Spend {
-        let part = |tokens: i32, price: Spend| i128::from(tokens) * i128::from(price.0);
-        let whole = part(usage.input_tokens, self.input_price_per_million) + part(usage.output_tokens, self.output_price_per_million);
-        Spend(i64::try_from((whole + 500_000) / 1_000_000).unwrap_or(i64::MAX))
+        Spend(i64::try_from((self.price(usage.input_tokens.into(), usage.output_tokens.into()) + 500_000) / 1_000_000).unwrap_or(i64::MAX))
+    }
+
+    /// What so many tokens cost at most, in millionths of a dollar, rounded up.
+    #[must_use]
+    pub fn most_spend(&self, input_tokens: i64, output_tokens: i64) -> Spend {
+        Spend(i64::try_from((self.price(input_tokens, output_tokens) + 999_999) / 1_000_000).unwrap_or(i64::MAX))
+    }
+
+    /// Millionths of a millionth of a dollar.
+    fn price(&self, input_tokens: i64, output_tokens: i64) -> i128 {
+        let part = |tokens: i64, price: Spend| i128::from(tokens) * i128::from(price.0);
+        part(input_tokens, self.input_price_per_million) + part(output_tokens, self.output_price_per_million)
     }
 }
 
@@ -314,6 +322,7 @@ mod tests {
             input_price_per_million: Spend(2_500_000),
             output_price_per_million: Spend(10_000_000),
             context_tokens: 1,
+            max_output_tokens: None,
             streams: true,
         };
         let usage =
@@ -321,6 +330,7 @@ mod tests {
         assert_eq!(model.spend(&usage(1_000, 200)), Spend(4_500));
         assert_eq!(model.spend(&usage(1, 0)), Spend(3));
         assert_eq!(model.spend(&usage(0, 0)), Spend(0));
+        assert_eq!((model.most_spend(1, 0), model.most_spend(0, 0), model.most_spend(1_000, 200)), (Spend(3), Spend(0), Spend(4_500)));
     }
 
     #[tokio::test]

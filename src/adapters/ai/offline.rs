@@ -46,6 +46,7 @@ impl Drafter for Offline {
             input_price_per_million: Spend(0),
             output_price_per_million: Spend(0),
             context_tokens: 1_000_000,
+            max_output_tokens: None,
             streams: true,
         };
         Profile { provider: PROVIDER, models: vec![model], provenance: Some(PROVENANCE), masks_personal_data: false }
@@ -54,8 +55,8 @@ impl Drafter for Offline {
     async fn draft(&self, request: DraftRequest) -> Result<DraftStream, DraftFailure> {
         let text = compose::compose(&request.section, &request.facts, &request.project_name);
         let usage = Usage {
-            input_tokens: tokens(request.prompt.system).saturating_add(tokens(&request.prompt.user)),
-            output_tokens: tokens(&text),
+            input_tokens: estimated_tokens(request.prompt.system).saturating_add(estimated_tokens(&request.prompt.user)),
+            output_tokens: estimated_tokens(&text),
             model: MODEL.into(),
             estimated: true,
             headroom: None,
@@ -73,12 +74,6 @@ impl Drafter for Offline {
             pieces.next().map(|piece| (Ok(piece), pieces))
         })))
     }
-}
-
-/// Tokens of a text, estimated as four for every three words (usual for English).
-fn tokens(text: &str) -> i32 {
-    let words = text.split_whitespace().count();
-    i32::try_from(words.saturating_mul(4).div_ceil(3)).unwrap_or(i32::MAX)
 }
 
 /// Ends of the pieces of a text, in bytes: each takes its words and the white space after them.

@@ -112,7 +112,7 @@ impl Drafter for OpenAi {
 
     async fn draft(&self, request: DraftRequest) -> Result<DraftStream, DraftFailure> {
         let model = find_model(&self.models, &request.model)?;
-        let limit = model.output_limit(&request.section);
+        let limit = model.info.output_limit(&request.section);
         let body = wire::Request {
             model: &request.model,
             messages: [

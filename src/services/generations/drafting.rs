@@ -2,7 +2,7 @@
 //! that holds the text, the numbers, the events and the end of the job.
 
 use super::measure::Measure;
-use super::{Generations, finishing, progressed_now_and_then};
+use super::{Generations, budgets, finishing, progressed_now_and_then};
 use crate::adapters::ai::{DraftFailure, DraftPiece, DraftRequest, Drafter, Usage};
 use crate::domain::actor::Actor;
 use crate::domain::answers::{self, Flaw};
@@ -66,32 +66,21 @@ impl Generations {
             unit.commit().await?;
             return Ok(None);
         }
+        let now = unit.now;
+        let earlier = generations::find_earlier(&mut unit.tx, actor.workspace, run.id, section.id).await?;
+        generations::close_lost_attempts_in(&mut unit.tx, actor.workspace, run.id, section.id, now).await?;
+        budgets::release(&mut run, earlier.reserved);
         if project.deleted_at.is_some() {
             self.settle_section(&mut unit, actor, job, work, &mut run, false).await?;
             unit.commit().await?;
             return Ok(None);
         }
-        let mut events = Vec::new();
-        if run.status == JobStatus::Queued {
-            run.status = JobStatus::Running;
-            run.started_at = Some(unit.now);
-            events.push(BatchEvent::RunStatusChanged { run: run.id, previous: Some(JobStatus::Queued), status: run.status });
-        }
-        if generations::move_project_in(&mut unit.tx, run.id, project.id, &["QUEUED"], "RUNNING").await? {
-            run.counts.queued -= 1;
-            run.counts.running += 1;
-            let now = unit.now;
-            projects::set_status_in(&mut unit.tx, actor.workspace, &[project.id], ProjectStatus::Generating, now).await?;
-            events.push(BatchEvent::ProjectStatusChanged {
-                project: project.id,
-                previous: Some(project.status),
-                status: ProjectStatus::Generating,
-                failure: None,
-            });
+        if run.status == JobStatus::PausedBudget {
+            jobs::park_in(&mut unit.tx, job).await?;
             generations::update_in(&mut unit.tx, actor.workspace, &run).await?;
+            unit.commit().await?;
+            return Ok(None);
         }
-        let now = unit.now;
-        let earlier = generations::close_lost_attempts_in(&mut unit.tx, actor.workspace, run.id, section.id, now).await?;
         let version = self.version(actor, run.template_version).await?;
         let template_section = version.sections.iter().find(|s| s.key == section.key).cloned();
         let template_section = template_section.ok_or_else(|| Error::internal("a section that its template does not have"))?;
@@ -107,13 +96,38 @@ impl Generations {
             &project.costs,
             wish.as_deref().map(|wish| mask.hide(wish)).as_deref(),
         );
+        let most = self.most_of_call(&run, &prompt, &template_section);
+        if !budgets::reserve_in(&mut unit, actor, job, &mut run, most).await? {
+            unit.commit().await?;
+            return Ok(None);
+        }
+        let mut events = Vec::new();
+        if run.status == JobStatus::Queued {
+            run.status = JobStatus::Running;
+            run.started_at = Some(unit.now);
+            events.push(BatchEvent::RunStatusChanged { run: run.id, previous: Some(JobStatus::Queued), status: run.status });
+        }
+        if generations::move_project_in(&mut unit.tx, run.id, project.id, &["QUEUED"], "RUNNING").await? {
+            run.counts.queued -= 1;
+            run.counts.running += 1;
+            projects::set_status_in(&mut unit.tx, actor.workspace, &[project.id], ProjectStatus::Generating, now).await?;
+            events.push(BatchEvent::ProjectStatusChanged {
+                project: project.id,
+                previous: Some(project.status),
+                status: ProjectStatus::Generating,
+                failure: None,
+            });
+        }
+        if !events.is_empty() || run.cap.is_some() || earlier.reserved.0 > 0 {
+            generations::update_in(&mut unit.tx, actor.workspace, &run).await?;
+        }
         let attempt = Attempt {
             id: AttemptId(self.core.new_id()),
             run: run.id,
             project: project.id,
             section: section.id,
             section_key: section.key.clone(),
-            number: earlier + 1,
+            number: earlier.number + 1,
             status: AttemptStatus::Running,
             provider: run.provider.clone(),
             model: run.model.clone(),
@@ -122,6 +136,7 @@ impl Generations {
             input_tokens: None,
             output_tokens: None,
             spend: None,
+            reserved: run.cap.map(|_| most),
             failure: None,
             started_at: unit.now,
             finished_at: None,
@@ -215,7 +230,7 @@ impl Generations {
         generations::update_attempt_in(&mut unit.tx, actor.workspace, &attempt).await?;
         let now = unit.now;
         projects::touch_in(&mut unit.tx, actor.workspace, work.project, now).await?;
-        run.spend = Spend(run.spend.0 + spend.0);
+        budgets::charge(&mut run, &attempt);
         self.settle_section(&mut unit, actor, job, work, &mut run, false).await?;
         unit.commit().await
     }
@@ -229,8 +244,13 @@ impl Generations {
         let wait = wait_before_try(attempt.number + 1, failure.retry_after, dice);
         if failure.held && run.status == JobStatus::Running {
             generations::forget_attempt_in(&mut unit.tx, actor.workspace, attempt.id).await?;
+            if run.cap.is_some() {
+                budgets::release(&mut run, attempt.reserved.unwrap_or_default());
+                generations::update_in(&mut unit.tx, actor.workspace, &run).await?;
+            }
             let now = unit.now;
             jobs::retry_in(&mut unit.tx, job, wait, now).await?;
+            budgets::go_on_in(&mut unit, &run).await?;
             unit.commit().await?;
             return Ok(JobEnding::Retried);
         }
@@ -241,15 +261,16 @@ impl Generations {
             let spend = spend(&**self.core.drafter(Some(&attempt.provider))?, &attempt.model, usage);
             (attempt.input_tokens, attempt.output_tokens, attempt.spend) =
                 (Some(usage.input_tokens), Some(usage.output_tokens), Some(spend));
-            run.spend = Spend(run.spend.0 + spend.0);
             attempt.model.clone_from(&usage.model);
         }
+        budgets::charge(&mut run, &attempt);
         attempt.failure = Some(JobFailure::from(failure));
         generations::update_attempt_in(&mut unit.tx, actor.workspace, &attempt).await?;
         if again {
             let now = unit.now;
             generations::update_in(&mut unit.tx, actor.workspace, &run).await?;
             jobs::retry_in(&mut unit.tx, job, wait, now).await?;
+            budgets::go_on_in(&mut unit, &run).await?;
         } else {
             let state = SectionState::at_rest(section.source);
             sections::set_state_in(&mut unit.tx, actor.workspace, section.id, state).await?;
@@ -290,7 +311,7 @@ impl Generations {
             let payload = FinishProject { batch: work.batch, run: work.run, project: work.project };
             unit.enqueue(actor.workspace, Some(work.run), &[NewJob { kind: FINISH_PROJECT, payload }]).await?;
         }
-        Ok(())
+        budgets::go_on_in(unit, run).await
     }
 
     /// Gives up a section whose writing ended in a fault that doing it again would only repeat (a panic).
@@ -302,6 +323,8 @@ impl Generations {
         let (mut unit, mut run) = self.reopen(&actor, work).await?;
         let now = unit.now;
         let failure = JobFailure::new(JobFailureCode::Internal, "A fault in this service; the section was not written.");
+        let earlier = generations::find_earlier(&mut unit.tx, actor.workspace, work.run, work.section).await?;
+        budgets::release(&mut run, earlier.reserved);
         generations::fail_attempts_in(&mut unit.tx, actor.workspace, work.run, work.section, &failure, now).await?;
         if let Some(section) = sections::find(&mut unit.tx, actor.workspace, work.section).await? {
             sections::set_state_in(&mut unit.tx, actor.workspace, section.id, SectionState::at_rest(section.source)).await?;

@@ -6,6 +6,7 @@ use crate::domain::events::BatchEvent;
 use crate::domain::generations::Run;
 use crate::domain::ids::ProjectId;
 use crate::domain::jobs::{JobFailure, JobFailureCode, JobStatus};
+use crate::domain::money::Spend;
 use crate::domain::projects::ProjectStatus;
 use crate::domain::work::{FINISH_RUN, FinishProject, FinishRun};
 use crate::error::{Error, Result};
@@ -173,6 +174,7 @@ pub(super) async fn close_cancelled_in(unit: &mut Unit, actor: &Actor, run: &mut
 /// Stores the end of a run, with its last numbers and its status as the last events.
 async fn end_in(unit: &mut Unit, actor: &Actor, run: &mut Run, previous: Option<JobStatus>, mut events: Vec<BatchEvent>) -> Result<()> {
     run.progressed_at = Some(unit.now);
+    run.reserved = Spend(0);
     generations::update_in(&mut unit.tx, actor.workspace, run).await?;
     events.push(progressed(run, unit));
     events.push(BatchEvent::RunStatusChanged { run: run.id, previous, status: run.status });

@@ -1,9 +1,12 @@
-//! Use cases of generation: start and cancel runs (here), write sections (`drafting.rs`), settle projects and runs
-//! (`finishing.rs`). Every transaction locks the batch first, then the run: one order, so no deadlock.
+//! Use cases of generation: start and cancel runs (`start.rs` and here), estimate them and keep them within their budgets
+//! (`estimating.rs`, `budgets.rs`), write sections (`drafting.rs`), settle projects and runs (`finishing.rs`). Every transaction locks the batch first, then the run: one order, so no deadlock.
 
+mod budgets;
 mod drafting;
+mod estimating;
 mod finishing;
 mod measure;
+mod planning;
 mod start;
 
 use super::checks::wrong_state;

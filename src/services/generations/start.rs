@@ -1,29 +1,26 @@
 //! Start of a run: one transaction holds the run, its jobs, the projects' new status and the events that tell of it.
 
 use super::Generations;
+use super::planning::{choose_projects, plan, version_for};
 use crate::domain::actor::Actor;
-use crate::domain::batches::Batch;
+use crate::domain::budgets::Estimate;
 use crate::domain::events::BatchEvent;
-use crate::domain::generations::{EditedSectionPolicy, GenerationScope, MAX_INSTRUCTIONS_CHARS, NewRun, Run, RunCounts};
-use crate::domain::ids::{ProjectId, RunId};
+use crate::domain::generations::{GenerationScope, NewRun, Run, RunCounts};
+use crate::domain::ids::{ProjectId, RunId, SectionId};
 use crate::domain::jobs::JobStatus;
 use crate::domain::money::Spend;
 use crate::domain::projects::{Project, ProjectStatus};
-use crate::domain::sections::{Section, SectionState};
 use crate::domain::templates::TemplateVersion;
 use crate::domain::work::{DRAFT_SECTION, DraftSection};
 use crate::error::{Error, ProblemCode, Result};
-use crate::repositories::db::{Tx, is_unique_violation};
+use crate::repositories::db::is_unique_violation;
 use crate::repositories::jobs::NewJob;
-use crate::repositories::{generations, projects, sections, templates};
+use crate::repositories::{generations, projects, sections};
 use crate::services::batches::lock_live;
-use crate::services::checks::{Idempotency, Problems};
+use crate::services::checks::Idempotency;
 use crate::services::core::Unit;
 use crate::services::{narratives, sections as section_cases};
-use std::collections::{HashMap, HashSet};
-
-/// Most projects that can be listed in one start.
-const MAX_LISTED: usize = 10_000;
+use std::collections::HashMap;
 
 impl Generations {
     /// Starts generation over a batch.
@@ -32,24 +29,7 @@ impl Generations {
     /// Problems of the input; `NOT_FOUND`, `ALREADY_RUNNING`, `TEMPLATE_UNUSABLE`; `WRONG_STATE` if nothing is to be done.
     pub async fn start(&self, actor: &Actor, new: NewRun, key: Option<String>) -> Result<Run> {
         let idempotency = Idempotency::new(key, &new)?;
-        let mut problems = Problems::default();
-        let instructions = problems.optional("input.generation.instructions", new.instructions.clone(), MAX_INSTRUCTIONS_CHARS);
-        let (provider, model) = self.choose_model(&mut problems, &new);
-        if new.scope == GenerationScope::Listed && new.projects.is_empty() {
-            problems.add(ProblemCode::Required, "input.generation.projectIds", "The scope LISTED needs the projects in `projectIds`.");
-        }
-        if new.scope != GenerationScope::Listed && !new.projects.is_empty() {
-            problems.add(ProblemCode::Invalid, "input.generation.projectIds", "`projectIds` belongs to the scope LISTED only.");
-        }
-        if new.projects.len() > MAX_LISTED {
-            problems.add(
-                ProblemCode::TooMany,
-                "input.generation.projectIds",
-                format!("At most {MAX_LISTED} projects; use a scope instead."),
-            );
-        }
-        problems.check()?;
-
+        let wanted = self.check_wanted(&new)?;
         let mut unit = self.core.begin(actor.workspace).await?;
         let id = RunId(self.core.new_id());
         if let Some(earlier) = idempotency.claim_in(&mut unit, actor.workspace, "startGeneration", id.0).await? {
@@ -66,26 +46,40 @@ impl Generations {
         }
         let version = version_for(&mut unit.tx, actor, &batch, &new).await?;
         let chosen = choose_projects(&mut unit.tx, actor, &batch, &new).await?;
-        self.lay_out(&mut unit, actor, &chosen, &version).await?;
-        let plan = plan(&mut unit.tx, actor, &chosen, &new).await?;
-        if plan.is_empty() {
-            return Err(narratives::nothing_to_do("input.generation.scope", nothing_to_write(new.scope)));
+        if let Some(project) = chosen.iter().find(|project| project.status == ProjectStatus::Approved) {
+            let message = format!("`{}` is approved and locked. Take back the approval first, or leave it out.", project.name);
+            return Err(Error::refused(ProblemCode::WrongState, "input.generation.projectIds", message));
         }
-        let total = count(plan.len());
+        self.lay_out(&mut unit, actor, &chosen, &version).await?;
+        let ids: Vec<ProjectId> = chosen.iter().map(|project| project.id).collect();
+        let rows = sections::load_for_projects(&mut unit.tx, actor.workspace, &ids).await?;
+        let mut plan = plan(&chosen, &rows, &version, &new);
+        let estimate = self.estimate_in(&mut unit.tx, actor, &wanted, &version, &mut plan, new.cap).await?;
+        if plan.writes.is_empty() {
+            let reason = plan.blocked.first().filter(|_| new.scope == GenerationScope::Listed).map(|blocked| blocked.reason.as_str());
+            return Err(narratives::nothing_to_do("input.generation.scope", reason.unwrap_or_else(|| nothing_to_write(new.scope))));
+        }
+        if !estimate.is_within_budget() && !new.allow_pause {
+            return Err(over_budget(&estimate));
+        }
+        let total = count(plan.writes.len());
         let run = Run {
             id,
             batch: batch.id,
             status: JobStatus::Queued,
             scope: new.scope,
             template_version: version.id,
-            provider,
-            model,
+            provider: wanted.provider,
+            model: wanted.model,
             edited_sections: new.edited_sections,
-            instructions,
+            instructions: wanted.instructions,
             counts: RunCounts { total, queued: total, ..RunCounts::default() },
-            sections_total: count(plan.iter().map(|(_, sections)| sections.len()).sum()),
+            sections_total: count(plan.sections()),
             sections_done: 0,
             spend: Spend(0),
+            reserved: Spend(0),
+            cap: new.cap,
+            estimate: Some(estimate),
             progressed_at: None,
             created_at: unit.now,
             started_at: None,
@@ -96,19 +90,24 @@ impl Generations {
         generations::create_in(&mut unit.tx, actor.workspace, &run)
             .await
             .map_err(|error| if is_unique_violation(&error) { already_running() } else { error.into() })?;
-        let per_project: Vec<_> = plan.iter().map(|(project, sections)| (project.id, count(sections.len()))).collect();
+        let per_project: Vec<_> = plan.writes.iter().map(|(project, sections)| (project.id, count(sections.len()))).collect();
         generations::add_projects_in(&mut unit.tx, actor.workspace, id, &per_project).await?;
-        let ids: Vec<_> = plan.iter().map(|(project, _)| project.id).collect();
+        let ids: Vec<_> = plan.writes.iter().map(|(project, _)| project.id).collect();
         let now = unit.now;
         projects::set_status_in(&mut unit.tx, actor.workspace, &ids, ProjectStatus::Queued, now).await?;
-        let draft = |project: ProjectId, section: &Section| NewJob {
-            kind: DRAFT_SECTION,
-            payload: DraftSection { batch: batch.id, run: id, project, section: section.id },
-        };
-        let jobs: Vec<_> = plan.iter().flat_map(|(project, all)| all.iter().map(|section| draft(project.id, section))).collect();
+        let section_ids: HashMap<(ProjectId, &str), SectionId> =
+            rows.values().flatten().map(|section| ((section.project, section.key.as_str()), section.id)).collect();
+        let mut jobs = Vec::with_capacity(plan.sections());
+        for (project, all) in &plan.writes {
+            for section in all {
+                let section = section_ids.get(&(project.id, section.key.as_str())).copied();
+                let section = section.ok_or_else(|| Error::internal("a project without a section of its template"))?;
+                jobs.push(NewJob { kind: DRAFT_SECTION, payload: DraftSection { batch: batch.id, run: id, project: project.id, section } });
+            }
+        }
         unit.enqueue(actor.workspace, Some(id), &jobs).await?;
         let mut events = vec![BatchEvent::RunStatusChanged { run: id, previous: None, status: run.status }];
-        events.extend(plan.iter().map(|(project, _)| BatchEvent::ProjectStatusChanged {
+        events.extend(plan.writes.iter().map(|(project, _)| BatchEvent::ProjectStatusChanged {
             project: project.id,
             previous: Some(project.status),
             status: ProjectStatus::Queued,
@@ -117,28 +116,6 @@ impl Generations {
         unit.append(actor.workspace, batch.id, events).await?;
         unit.commit().await?;
         Ok(run)
-    }
-
-    fn choose_model(&self, problems: &mut Problems, new: &NewRun) -> (String, String) {
-        let known: Vec<_> = self.models();
-        let of_provider: Vec<_> =
-            known.iter().filter(|(provider, _)| new.provider.as_deref().is_none_or(|name| name == *provider)).collect();
-        let Some((provider, default)) = of_provider.first() else {
-            let names: HashSet<_> = known.iter().map(|(provider, _)| *provider).collect();
-            let message = format!("This provider is not configured; there is {}.", names.into_iter().collect::<Vec<_>>().join(", "));
-            problems.add(ProblemCode::Invalid, "input.generation.provider", message);
-            return (String::new(), String::new());
-        };
-        let model = new.model.clone().unwrap_or_else(|| default.model.clone());
-        if !of_provider.iter().any(|(name, info)| name == provider && info.model == model) {
-            let names: Vec<_> = of_provider.iter().map(|(_, info)| info.model.as_str()).collect();
-            problems.add(
-                ProblemCode::Invalid,
-                "input.generation.model",
-                format!("This model is not configured; there is {}.", names.join(", ")),
-            );
-        }
-        ((*provider).to_owned(), model)
     }
 
     /// Gives projects that follow another template version the sections of this one.
@@ -156,69 +133,18 @@ impl Generations {
     }
 }
 
-/// The projects that a scope means, none of them approved.
-async fn choose_projects(tx: &mut Tx, actor: &Actor, batch: &Batch, new: &NewRun) -> Result<Vec<Project>> {
-    if new.scope == GenerationScope::AifSelection {
-        let found = narratives::select_aif_in(tx, actor, batch).await?;
-        let chosen = found.selection.selected.iter().filter_map(|index| found.projects.get(*index).cloned());
-        return Ok(chosen.filter(|project| project.status != ProjectStatus::Approved).collect());
-    }
-    let all = projects::list_all(tx, actor.workspace, batch.id).await?;
-    if new.scope == GenerationScope::Listed {
-        let by_id: HashMap<ProjectId, &Project> = all.iter().map(|project| (project.id, project)).collect();
-        let field = "input.generation.projectIds";
-        let (mut chosen, mut seen) = (Vec::new(), HashSet::new());
-        for id in new.projects.iter().filter(|id| seen.insert(**id)) {
-            let project = by_id.get(id).ok_or_else(|| Error::not_found("project of this batch", field))?;
-            if project.status == ProjectStatus::Approved {
-                let message = format!("`{}` is approved and locked. Take back the approval first, or leave it out.", project.name);
-                return Err(Error::refused(ProblemCode::WrongState, field, message));
-            }
-            chosen.push((*project).clone());
-        }
-        return Ok(chosen);
-    }
-    let wanted = |status: ProjectStatus| match new.scope {
-        GenerationScope::Missing => status == ProjectStatus::Draft,
-        GenerationScope::Failed => status == ProjectStatus::Failed,
-        _ => status != ProjectStatus::Approved,
-    };
-    Ok(all.into_iter().filter(|project| wanted(project.status)).collect())
-}
-
-/// The sections that are to be written of each project; projects without any are left out.
-async fn plan<'p>(tx: &mut Tx, actor: &Actor, chosen: &'p [Project], new: &NewRun) -> Result<Vec<(&'p Project, Vec<Section>)>> {
-    let ids: Vec<ProjectId> = chosen.iter().map(|project| project.id).collect();
-    let mut rows = sections::load_for_projects(tx, actor.workspace, &ids).await?;
-    let mut plan = Vec::with_capacity(chosen.len());
-    for project in chosen {
-        let rows = rows.remove(&project.id).unwrap_or_default();
-        // a narrative that was begun is completed: what is paid for is not paid for again
-        let completing = matches!(new.scope, GenerationScope::Missing | GenerationScope::Failed) && rows.iter().any(|s| s.revision == 0);
-        let keep = |s: &Section| new.edited_sections == EditedSectionPolicy::Keep && s.state == SectionState::Edited;
-        let to_write: Vec<Section> = rows.into_iter().filter(|s| if completing { s.revision == 0 } else { !keep(s) }).collect();
-        if !to_write.is_empty() {
-            plan.push((project, to_write));
-        }
-    }
-    Ok(plan)
-}
-
-async fn version_for(tx: &mut Tx, actor: &Actor, batch: &Batch, new: &NewRun) -> Result<TemplateVersion> {
-    let field = "input.generation.templateId";
-    let id = new.template.unwrap_or(batch.template);
-    let template = templates::find(tx, actor.workspace, id).await?.ok_or_else(|| Error::not_found("template", field))?;
-    // a batch keeps the template that it has, archived or not
-    if template.archived_at.is_some() && id != batch.template {
-        let message = format!("The template `{}` is archived. Restore it or name another one.", template.key);
-        return Err(Error::refused(ProblemCode::TemplateUnusable, field, message));
-    }
-    let version = templates::load_versions(tx, actor.workspace, &[template.current_version]).await?.pop();
-    version.ok_or_else(|| Error::internal("a template without its version"))
+fn over_budget(estimate: &Estimate) -> Error {
+    let cap = estimate.cap.unwrap_or_default();
+    let message = format!(
+        "The run may cost up to {} ({} expected), which is above the cap of {cap}. Raise the cap, write fewer projects, or set \
+         `allowPause` to start anyway and pause when the cap is reached.",
+        estimate.maximum, estimate.expected
+    );
+    Error::refused(ProblemCode::OverBudget, "input.budgetCap", message)
 }
 
 fn already_running() -> Error {
-    let message = "A run of this batch is queued or running. Wait for it to end, or cancel it.";
+    let message = "A run of this batch is queued, running or paused. Wait for it to end, or cancel it.";
     Error::refused(ProblemCode::AlreadyRunning, "input.generation.batchId", message)
 }
 

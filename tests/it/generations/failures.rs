@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// A failure after which the section is tried again at once.
-fn passing() -> DraftFailure {
+pub(super) fn passing() -> DraftFailure {
     let failure = DraftFailure::new(JobFailureCode::ProviderUnavailable, "The provider is down for a moment.");
     assert!(failure.retryable);
     DraftFailure { retry_after: Some(Duration::from_millis(1)), ..failure }

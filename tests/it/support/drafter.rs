@@ -4,8 +4,9 @@ use super::PATIENCE;
 use async_trait::async_trait;
 use claimwright::adapters::ai::offline::Offline;
 use claimwright::adapters::ai::{DraftFailure, DraftRequest, DraftStream, Drafter, Profile};
+use claimwright::domain::money::Spend;
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
@@ -20,6 +21,8 @@ pub struct HeldDrafter {
     /// Calls that were dropped before they ended.
     pub aborted: AtomicUsize,
     failures: Mutex<Vec<DraftFailure>>,
+    /// What a million tokens cost, in millionths of a dollar.
+    price: AtomicI64,
     /// Names of projects whose calls need no permit.
     free: Mutex<HashSet<String>>,
     /// Rung whenever a number has changed.
@@ -35,6 +38,7 @@ impl HeldDrafter {
             begun: AtomicUsize::new(0),
             aborted: AtomicUsize::new(0),
             failures: Mutex::default(),
+            price: AtomicI64::new(0),
             free: Mutex::default(),
             changed: Notify::new(),
         })
@@ -70,6 +74,11 @@ impl HeldDrafter {
         assert!(in_time.is_ok(), "{} of {wanted} calls", number.load(Ordering::SeqCst));
     }
 
+    /// A million tokens cost so many millionths of a dollar from now on, in either direction.
+    pub fn costs(&self, micros: i64) {
+        self.price.store(micros, Ordering::SeqCst);
+    }
+
     /// The next calls fail like this, one each.
     pub fn fail_next(&self, failures: Vec<DraftFailure>) {
         self.failures.lock().expect("unpoisoned").extend(failures);
@@ -93,7 +102,12 @@ impl Drop for Watch<'_> {
 #[async_trait]
 impl Drafter for HeldDrafter {
     fn profile(&self) -> Profile {
-        Profile { provenance: None, ..self.offline.profile() }
+        let mut profile = Profile { provenance: None, ..self.offline.profile() };
+        let price = Spend(self.price.load(Ordering::SeqCst));
+        for model in &mut profile.models {
+            (model.input_price_per_million, model.output_price_per_million) = (price, price);
+        }
+        profile
     }
 
     async fn draft(&self, request: DraftRequest) -> Result<DraftStream, DraftFailure> {

@@ -96,10 +96,10 @@ fn a_limit_of_tokens_follows_the_section_and_the_model() {
         input_price_per_million: Spend(0),
         output_price_per_million: Spend(0),
         context_tokens: 900,
+        max_output_tokens: None,
         streams: true,
     };
-    let model = Model { info, max_output_tokens: None, temperature: None };
     assert_eq!(super::super::expected_tokens(&section), 400);
-    assert_eq!(model.output_limit(&section), 900, "no more than the model has");
-    assert_eq!(Model { max_output_tokens: Some(700), ..model }.output_limit(&section), 700);
+    assert_eq!(info.output_limit(&section), 900, "no more than the model has");
+    assert_eq!(ModelInfo { max_output_tokens: Some(700), ..info }.output_limit(&section), 700);
 }
