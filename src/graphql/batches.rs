@@ -2,7 +2,7 @@
 
 use super::aif::AifSelection;
 use super::connections::{Total, connection};
-use super::context::{ActiveRunOf, ExportsOf, ImportsOf, RunsOf, SummaryOf, caller, forward, load, load_required, moment};
+use super::context::{ActiveRunOf, ExportsOf, ImportsOf, RunsOf, SpendOfBatch, SummaryOf, caller, forward, load, load_required, moment};
 use super::exports::ExportConnection;
 use super::generations::{GenerationRun, GenerationRunConnection};
 use super::imports::ImportJobConnection;
@@ -197,6 +197,11 @@ impl Batch {
     /// Number of projects by status.
     async fn counts(&self, ctx: &Context<'_>) -> Result<ProjectCounts> {
         Ok(load_required(ctx, SummaryOf(self.row.id)).await?.into())
+    }
+
+    /// What models have cost for this batch, all runs and single sections together.
+    async fn generation_cost(&self, ctx: &Context<'_>) -> Result<Money> {
+        Ok(load_required(ctx, SpendOfBatch(self.row.id)).await?.into())
     }
 
     /// Mean quality score of generated projects, 0 to 100.

@@ -9,6 +9,7 @@ use crate::domain::exports::ExportJob;
 use crate::domain::generations::{Attempt, Run};
 use crate::domain::ids::{AttemptId, BatchId, ImportId, ProjectId, RunId, SectionId, TemplateId, TemplateVersionId, UserId};
 use crate::domain::imports::ImportJob;
+use crate::domain::money::Spend;
 use crate::domain::paging::{Direction, Page, PageArgs};
 use crate::domain::people::User;
 use crate::domain::projects::{Facts, Project, ProjectFilter, ProjectOrderField};
@@ -123,6 +124,14 @@ key! {
     ActiveRunOf(BatchId)
 }
 key! {
+    /// What the calls for a batch cost.
+    SpendOfBatch(BatchId)
+}
+key! {
+    /// What the calls for a project cost.
+    SpendOfProject(ProjectId)
+}
+key! {
     /// Facts of a project.
     FactsOf(ProjectId)
 }
@@ -177,6 +186,8 @@ loader!(AttemptId, Attempt, me, ids => me.services.generations.load_attempts(&me
 loader!(ImportId, ImportJob, me, ids => me.services.imports.load(&me.actor, ids));
 loader!(SummaryOf(BatchId), BatchSummary, me, ids => me.services.batches.load_summaries(&me.actor, ids));
 loader!(ActiveRunOf(BatchId), Run, me, ids => me.services.generations.load_active(&me.actor, ids));
+loader!(SpendOfBatch(BatchId), Spend, me, ids => me.services.generations.load_spend_of_batches(&me.actor, ids));
+loader!(SpendOfProject(ProjectId), Spend, me, ids => me.services.generations.load_spend_of_projects(&me.actor, ids));
 loader!(FactsOf(ProjectId), Facts, me, ids => me.services.projects.load_facts(&me.actor, ids));
 loader!(ReportOf(ProjectId), (Report, chrono::DateTime<Utc>), me, ids => me.services.projects.load_reports(&me.actor, ids));
 loader!(SectionsOf(ProjectId), Vec<Section>, me, ids => me.services.sections.load_for_projects(&me.actor, ids));

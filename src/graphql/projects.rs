@@ -2,11 +2,11 @@
 
 use super::batches::{Batch, BatchPayload};
 use super::connections::{Total, connection};
-use super::context::{AttemptsOf, FactsOf, PageOf, ReportOf, SectionsOf, caller, forward, load, load_required, moment};
+use super::context::{AttemptsOf, FactsOf, PageOf, ReportOf, SectionsOf, SpendOfProject, caller, forward, load, load_required, moment};
 use super::facts::{ProjectCosts, ProjectCostsInput, ProjectFacts, ProjectFactsInput};
 use super::generations::GenerationAttemptConnection;
 use super::imports::ImportJob;
-use super::jobs::{BulkPayload, SortDirection, UserError, settle};
+use super::jobs::{BulkPayload, Money, SortDirection, UserError, settle};
 use super::people::{User, user};
 use super::quality::QualityReport;
 use super::scalars::{DateTime, EventCursor};
@@ -125,6 +125,11 @@ impl Project {
             Ok(report) => report.map(|(report, at)| Ok(QualityReport::of(report, at))),
             Err(error) => Some(Err(error.into())),
         }
+    }
+
+    /// What models have cost for this project, all attempts together.
+    async fn generation_cost(&self, ctx: &Context<'_>) -> Result<Money> {
+        Ok(load_required(ctx, SpendOfProject(self.row.id)).await?.into())
     }
 
     /// Runs and attempts that concerned this project, newest first.

@@ -186,20 +186,6 @@ pub async fn load_active(tx: &mut Tx, workspace: WorkspaceId, batches: &[BatchId
     rows.into_iter().map(|row| Run::try_from(row).map(|run| (run.batch, run))).collect()
 }
 
-/// How long a section took on the average of the workspace's last runs with a model, in seconds of the run.
-///
-/// # Errors
-/// As the database says.
-pub async fn find_seconds_per_section(tx: &mut Tx, workspace: WorkspaceId, provider: &str, model: &str) -> Result<Option<f64>> {
-    let rows: Vec<(i32, DateTime<Utc>, DateTime<Utc>)> = on!(tx, c => sqlx::query_as(
-        "SELECT sections_done, started_at, finished_at FROM runs WHERE workspace_id = $1 AND provider = $2 AND model = $3
-            AND status IN ('SUCCEEDED', 'PARTIAL') AND started_at IS NOT NULL AND sections_done > 0 ORDER BY created_at DESC LIMIT 5")
-        .bind(workspace.0).bind(provider).bind(model).fetch_all(c).await?);
-    let sections: f64 = rows.iter().map(|(sections, ..)| f64::from(*sections)).sum();
-    let seconds: f64 = rows.iter().map(|(_, from, to)| (*to - *from).as_seconds_f64().max(0.0)).sum();
-    Ok((sections > 0.0).then_some(seconds / sections))
-}
-
 /// Ids of all runs of a batch.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod batches;
+pub mod budgets;
 pub mod db;
 pub mod events;
 pub mod exports;

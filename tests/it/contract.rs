@@ -48,6 +48,7 @@ async fn codes_that_clients_branch_on_change_only_on_purpose() {
     ");
     insta::assert_snapshot!(values(&schema, "UserErrorCode"), @r"
     ALREADY_RUNNING
+    OVER_BUDGET
     BLOCKING_ISSUES
     IDEMPOTENCY_KEY_REUSED
     INVALID

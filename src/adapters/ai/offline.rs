@@ -6,7 +6,7 @@ mod purposes;
 mod sentences;
 mod view;
 
-use super::{DraftFailure, DraftPiece, DraftRequest, DraftStream, Drafter, ModelInfo, Profile, Usage};
+use super::{DraftFailure, DraftPiece, DraftRequest, DraftStream, Drafter, ModelInfo, Profile, Usage, estimated_tokens};
 use crate::domain::money::Spend;
 use async_trait::async_trait;
 use futures::stream;

@@ -16,7 +16,7 @@ use crate::domain::prompts::assemble;
 use crate::domain::templates::{TemplateSection, TemplateVersion};
 use crate::error::{Error, Result};
 use crate::repositories::db::Tx;
-use crate::repositories::{batches, generations, jobs, projects, sections};
+use crate::repositories::{batches, budgets, jobs, projects, sections};
 use crate::services::core::LANE;
 use std::collections::{HashMap, HashSet};
 
@@ -123,7 +123,7 @@ impl Generations {
         #[expect(clippy::cast_precision_loss, reason = "a guess of seconds")]
         let (sections, output_tokens) = (sections as f64, output_tokens as f64);
         let composed = self.core.drafter(Some(&wanted.provider)).is_ok_and(|drafter| drafter.profile().provenance.is_some());
-        let each = match generations::find_seconds_per_section(tx, actor.workspace, &wanted.provider, &wanted.model).await? {
+        let each = match budgets::find_seconds_per_section(tx, actor.workspace, &wanted.provider, &wanted.model).await? {
             Some(seconds) => seconds,
             None if composed => COMPOSED_SECONDS,
             None => (FIRST_TOKEN_SECONDS + output_tokens / sections / TOKENS_PER_SECOND) / CALLS_AT_A_TIME,

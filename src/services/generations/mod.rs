@@ -18,11 +18,12 @@ use crate::domain::events::BatchEvent;
 use crate::domain::generations::{Attempt, AttemptStatus, PROGRESS_EVERY_MS, Run};
 use crate::domain::ids::{AttemptId, BatchId, ProjectId, RunId, TemplateVersionId};
 use crate::domain::jobs::JobStatus;
+use crate::domain::money::Spend;
 use crate::domain::paging::{Page, PageArgs};
 use crate::domain::templates::TemplateVersion;
 use crate::error::{Error, Result};
 use crate::repositories::generations::AttemptsOf;
-use crate::repositories::{batches, generations, jobs, templates};
+use crate::repositories::{batches, budgets as spend, generations, jobs, templates};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -114,6 +115,22 @@ impl Generations {
     /// As the database says.
     pub async fn count(&self, actor: &Actor, batch: BatchId) -> Result<i64> {
         generations::count(&mut self.core.db.read(actor.workspace).await?, actor.workspace, batch).await
+    }
+
+    /// What all calls for several projects cost together.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn load_spend_of_projects(&self, actor: &Actor, ids: &[ProjectId]) -> Result<HashMap<ProjectId, Spend>> {
+        spend::load_spend_of_projects(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await
+    }
+
+    /// What all calls for several batches cost together.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn load_spend_of_batches(&self, actor: &Actor, ids: &[BatchId]) -> Result<HashMap<BatchId, Spend>> {
+        spend::load_spend_of_batches(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await
     }
 
     /// Attempts by id.

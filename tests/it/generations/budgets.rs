@@ -91,6 +91,10 @@ on_each! {
         let off = (sent - tokens("inputTokens")).abs();
         assert!(off * 10 <= sent, "estimated {} for {sent}", tokens("inputTokens"));
         assert_eq!(micros(&run["cost"]), sum(&run));
+        let query = "query($id: ID!) { batch(id: $id) { generationCost { amount currency } projects(first: 10) { nodes { generationCost { amount } } } } }";
+        let data = adviser.run(query, json!({ "id": batch })).await;
+        let of_projects: i64 = list(&data["batch"]["projects"]["nodes"]).iter().map(|project| micros(&project["generationCost"])).sum();
+        assert_eq!((micros(&data["batch"]["generationCost"]), of_projects), (sum(&run), sum(&run)));
 
         accepted(&adviser.run(APPROVE, json!({ "id": projects[0] })).await, "approveProject");
         let listed = adviser.estimate(json!({ "batchId": batch, "scope": "LISTED", "projectIds": [projects[0], projects[1]] })).await;
