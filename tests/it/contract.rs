@@ -48,11 +48,11 @@ async fn codes_that_clients_branch_on_change_only_on_purpose() {
     ");
     insta::assert_snapshot!(values(&schema, "UserErrorCode"), @r"
     ALREADY_RUNNING
-    OVER_BUDGET
     BLOCKING_ISSUES
     IDEMPOTENCY_KEY_REUSED
     INVALID
     NOT_FOUND
+    OVER_BUDGET
     REQUIRED
     REVISION_CONFLICT
     TAKEN
