@@ -1,0 +1,22 @@
+//! The macros of graphql-gate. They read the attributes that async-graphql's own macros read, so that both agree on names;
+//! what a gate does not do is refused here rather than ignored.
+
+mod attributes;
+mod output;
+mod relations;
+
+use proc_macro::TokenStream;
+
+/// See graphql-gate.
+#[proc_macro_derive(Output, attributes(graphql, gate))]
+pub fn output(input: TokenStream) -> TokenStream {
+    let input = syn::parse_macro_input!(input as syn::DeriveInput);
+    output::expand(&input).unwrap_or_else(|error| error.to_compile_error()).into()
+}
+
+/// See graphql-gate.
+#[proc_macro_attribute]
+pub fn relations(_: TokenStream, input: TokenStream) -> TokenStream {
+    let input = syn::parse_macro_input!(input as syn::ItemImpl);
+    relations::expand(input).unwrap_or_else(|error| error.to_compile_error()).into()
+}

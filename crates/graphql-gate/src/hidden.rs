@@ -1,0 +1,72 @@
+//! What the macros' output needs; not for other use.
+
+pub use crate::load::{Column, Loader, Row, Rows, render_step};
+pub use crate::plan::{Args, Compiler, FIRST_RELATION, FieldNumber, Fields, Found, Plan, Step};
+pub use crate::write::{Null, Writer};
+pub use async_graphql;
+pub use futures_util::future::{BoxFuture, join_all};
+
+use async_graphql::{Context, Error, ServerResult};
+
+/// An object's relations, by name.
+pub trait Relations: Sized + Send + Sync + 'static {
+    /// Loads them; none if the type has none.
+    const LOAD: Option<Loader>;
+
+    /// Compiles one.
+    ///
+    /// # Errors
+    /// An argument that cannot be read.
+    fn find<'a>(compiler: &Compiler<'_, 'a>, name: &str, fields: &Fields<'a>) -> ServerResult<Found>;
+}
+
+/// Rows of a known type.
+pub fn rows_of<'r, T: 'static>(rows: &'r [Row<'r>]) -> Vec<&'r T> {
+    rows.iter().filter_map(|row| row.downcast_ref::<T>()).collect()
+}
+
+/// The arguments of a step.
+#[must_use]
+pub fn args_of<T: 'static>(step: &Step) -> Option<&T> {
+    step.args.as_ref().and_then(|args| args.downcast_ref())
+}
+
+/// One value for each row: those of a load for all of them, or its failure for each.
+pub fn for_each_row<T>(rows: usize, loaded: Result<Vec<T>, Error>) -> Vec<Result<T, Error>> {
+    match loaded {
+        Ok(values) if values.len() == rows => values.into_iter().map(Ok).collect(),
+        Ok(values) => {
+            let error = Error::new(format!("{} values were loaded for {rows} rows", values.len()));
+            (0..rows).map(|_| Err(error.clone())).collect()
+        }
+        Err(error) => (0..rows).map(|_| Err(error.clone())).collect(),
+    }
+}
+
+/// The value of the only row.
+///
+/// # Errors
+/// Its failure, or that there was none.
+pub fn for_one_row<T>(loaded: Result<Vec<T>, Error>) -> Result<T, Error> {
+    for_each_row(1, loaded).pop().unwrap_or_else(|| Err(Error::new("no value was loaded")))
+}
+
+/// What is asked of the field in whose resolver this is called.
+///
+/// # Errors
+/// An argument that cannot be read.
+pub fn selection<T: crate::Output>(ctx: &Context<'_>) -> ServerResult<std::sync::Arc<Plan>> {
+    crate::plan::selection::<T>(ctx)
+}
+
+/// Writes a word of an enum.
+pub fn write_word<T: async_graphql::resolver_utils::EnumType>(value: &T, writer: &mut Writer) {
+    for item in T::items() {
+        if item.value == *value {
+            writer.raw("\"");
+            writer.raw(item.name);
+            writer.raw("\"");
+            return;
+        }
+    }
+}
