@@ -116,7 +116,11 @@ impl Relation {
         let ty = if is_for_all {
             let each = argument_of(ty, "Result").and_then(|list| argument_of(list, "Vec"));
             let each = each.ok_or_else(|| Error::new_spanned(ty, "a method for all rows gives a `Result<Vec<T>>`"))?;
-            syn::parse_quote!(::graphql_gate::hidden::async_graphql::Result<#each>)
+            // where a failure is a null of its own, async-graphql wants it inside
+            match argument_of(each, "Option") {
+                Some(inner) => syn::parse_quote!(::core::option::Option<::graphql_gate::hidden::async_graphql::Result<#inner>>),
+                None => syn::parse_quote!(::graphql_gate::hidden::async_graphql::Result<#each>),
+            }
         } else {
             (**ty).clone()
         };
@@ -156,11 +160,12 @@ impl Relation {
         let (method, names) = (&self.method.sig.ident, self.argument_names());
         let types = self.arguments.iter().map(|argument| &argument.ty);
         let values = if self.is_for_all {
+            let ty = &self.ty;
             let load = self.load_name();
             let selection = self.has_selection.then(|| quote!(step.plan(),));
             quote! {
                 let loaded = Self::#load(&rows, ctx, #selection #(::core::clone::Clone::clone(#names)),*).await;
-                let values = ::graphql_gate::hidden::for_each_row(rows.len(), loaded);
+                let values: ::std::vec::Vec<#ty> = ::graphql_gate::hidden::for_each_row(rows.len(), loaded);
             }
         } else if self.method.sig.asyncness.is_some() {
             quote! {
@@ -196,10 +201,19 @@ impl Relation {
         }
         let (attributes, name, load, names) = (&method.attrs, &method.sig.ident, self.load_name(), self.argument_names());
         let declared = arguments.iter().map(|Argument { attributes, ident, ty }| quote!(#(#attributes)* #ident: #ty));
-        let selection = self.has_selection.then(|| quote!(&*::graphql_gate::hidden::selection::<#ty>(ctx)?,));
+        let selection = self.has_selection.then(|| quote!(&selection,));
+        let compile = self.has_selection.then(|| {
+            quote! {
+                let selection = match ::graphql_gate::hidden::selection::<#ty>(ctx) {
+                    Ok(selection) => selection,
+                    Err(error) => return ::graphql_gate::hidden::OfRow::failure(::graphql_gate::hidden::async_graphql::Error::new(error.message)),
+                };
+            }
+        });
         quote! {
             #(#attributes)*
             async fn #name(&self, ctx: &::graphql_gate::hidden::async_graphql::Context<'_>, #(#declared),*) -> #ty {
+                #compile
                 let loaded = Self::#load(&[self], ctx, #selection #(#names),*).await;
                 ::graphql_gate::hidden::for_one_row(loaded)
             }

@@ -31,24 +31,49 @@ pub fn args_of<T: 'static>(step: &Step) -> Option<&T> {
     step.args.as_ref().and_then(|args| args.downcast_ref())
 }
 
-/// One value for each row: those of a load for all of them, or its failure for each.
-pub fn for_each_row<T>(rows: usize, loaded: Result<Vec<T>, Error>) -> Vec<Result<T, Error>> {
+/// What a load for all rows gives for one of them: failures of the load are failures of each row.
+pub trait OfRow<T> {
+    /// From a value.
+    fn value(value: T) -> Self;
+    /// From a failure.
+    fn failure(error: Error) -> Self;
+}
+
+impl<T> OfRow<T> for Result<T, Error> {
+    fn value(value: T) -> Self {
+        Ok(value)
+    }
+
+    fn failure(error: Error) -> Self {
+        Err(error)
+    }
+}
+
+impl<T> OfRow<Option<T>> for Option<Result<T, Error>> {
+    fn value(value: Option<T>) -> Self {
+        value.map(Ok)
+    }
+
+    fn failure(error: Error) -> Self {
+        Some(Err(error))
+    }
+}
+
+/// One value for each row.
+pub fn for_each_row<T, R: OfRow<T>>(rows: usize, loaded: Result<Vec<T>, Error>) -> Vec<R> {
     match loaded {
-        Ok(values) if values.len() == rows => values.into_iter().map(Ok).collect(),
+        Ok(values) if values.len() == rows => values.into_iter().map(R::value).collect(),
         Ok(values) => {
             let error = Error::new(format!("{} values were loaded for {rows} rows", values.len()));
-            (0..rows).map(|_| Err(error.clone())).collect()
+            (0..rows).map(|_| R::failure(error.clone())).collect()
         }
-        Err(error) => (0..rows).map(|_| Err(error.clone())).collect(),
+        Err(error) => (0..rows).map(|_| R::failure(error.clone())).collect(),
     }
 }
 
 /// The value of the only row.
-///
-/// # Errors
-/// Its failure, or that there was none.
-pub fn for_one_row<T>(loaded: Result<Vec<T>, Error>) -> Result<T, Error> {
-    for_each_row(1, loaded).pop().unwrap_or_else(|| Err(Error::new("no value was loaded")))
+pub fn for_one_row<T, R: OfRow<T>>(loaded: Result<Vec<T>, Error>) -> R {
+    for_each_row(1, loaded).pop().unwrap_or_else(|| R::failure(Error::new("no value was loaded")))
 }
 
 /// What is asked of the field in whose resolver this is called.

@@ -63,6 +63,7 @@
 
 pub mod failures;
 pub mod gate;
+pub mod generate;
 pub mod load;
 pub mod output;
 pub mod plan;
