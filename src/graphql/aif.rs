@@ -9,9 +9,10 @@ use crate::domain::projects::ProjectStatus;
 use crate::error::Error;
 use crate::services::narratives::{BatchSelection, plain_count};
 use async_graphql::{Enum, InputObject, Object, Result, SimpleObject};
+use graphql_gate::{Output, roots};
 
 /// Rule of the additional information form that applies, by the number of projects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::AifRule")]
 pub enum AifRule {
     /// 1 to 3 projects: describe all.
@@ -28,7 +29,7 @@ pub enum AifRule {
 }
 
 /// Things to look at before relying on a selection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::AifWarning")]
 pub enum AifWarning {
     /// A project has no qualifying expenditure.
@@ -44,7 +45,7 @@ pub enum AifWarning {
 }
 
 /// Why no selection is possible.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::AifBlocker")]
 pub enum AifBlocker {
     /// There is no project.
@@ -60,7 +61,7 @@ pub enum AifBlocker {
 }
 
 /// A project in a selection.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct AifSelectedProject {
     /// The project.
     project: Project,
@@ -75,7 +76,7 @@ pub struct AifSelectedProject {
 }
 
 /// Which projects have to be described.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct AifSelection {
     /// Rule that applies; null if `blockedBy` is set.
     rule: Option<AifRule>,
@@ -129,7 +130,7 @@ impl From<BatchSelection> for AifSelection {
 }
 
 /// Result of an AIF selection for plain numbers.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct AifPlainSelection {
     /// Rule that applies; null if `blockedBy` is set.
     rule: Option<AifRule>,
@@ -168,6 +169,7 @@ pub struct AifProjectInput {
 #[derive(Debug, Default)]
 pub struct AifQuery;
 
+#[roots]
 #[Object]
 impl AifQuery {
     /// Work out an AIF selection for plain numbers, without a batch.

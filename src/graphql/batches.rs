@@ -15,10 +15,11 @@ use crate::domain::batches as domain;
 use crate::domain::events;
 use crate::domain::ids::{BatchId, TemplateId};
 use crate::domain::paging::{Direction, PageArgs};
-use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
+use graphql_gate::{Output, relations, roots};
 
 /// State of a batch in the archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::BatchLifecycle")]
 pub enum BatchLifecycle {
     /// In use.
@@ -28,7 +29,7 @@ pub enum BatchLifecycle {
 }
 
 /// What goes on in a batch, derived from its projects and runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::BatchActivity")]
 pub enum BatchActivity {
     /// No project yet.
@@ -48,7 +49,7 @@ pub enum BatchActivity {
 }
 
 /// Relief that a claim is made under.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::ReliefScheme")]
 pub enum ReliefScheme {
     /// Merged scheme R&D expenditure credit (accounting periods beginning on or after 1 April 2024).
@@ -62,7 +63,7 @@ pub enum ReliefScheme {
 }
 
 /// The claim that a batch is for.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 pub struct ClaimDetails {
     /// Claimant company.
     company_name: Option<String>,
@@ -95,7 +96,7 @@ impl From<&domain::Claim> for ClaimDetails {
 }
 
 /// Number of projects by status.
-#[derive(Debug, Clone, Copy, SimpleObject)]
+#[derive(Debug, Clone, Copy, SimpleObject, Output)]
 pub struct ProjectCounts {
     /// All projects that are not deleted.
     total: i32,
@@ -131,7 +132,7 @@ impl From<domain::BatchSummary> for ProjectCounts {
 }
 
 /// A set of projects that are handled together, normally one claim of one company.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 #[graphql(complex)]
 pub struct Batch {
     /// Opaque global id.
@@ -182,7 +183,7 @@ impl From<domain::Batch> for Batch {
     }
 }
 
-#[ComplexObject]
+#[relations]
 impl Batch {
     /// What goes on.
     async fn activity(&self, ctx: &Context<'_>) -> Result<BatchActivity> {
@@ -326,7 +327,7 @@ pub struct BatchOrder {
 }
 
 /// What batches can be sorted by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::BatchOrderField")]
 pub enum BatchOrderField {
     /// Name, without regard to case.
@@ -409,7 +410,7 @@ pub struct UpdateBatchInput {
 }
 
 /// Answer about a batch.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct BatchPayload {
     /// The batch after the change; the current one if refused; null if not found.
     batch: Option<Batch>,
@@ -435,6 +436,7 @@ pub(super) async fn payload(ctx: &Context<'_>, id: Option<BatchId>, result: crat
 #[derive(Debug, Default)]
 pub struct BatchesQuery;
 
+#[roots]
 #[Object]
 impl BatchesQuery {
     /// One batch.
@@ -467,6 +469,7 @@ impl BatchesQuery {
 #[derive(Debug, Default)]
 pub struct BatchesMutation;
 
+#[roots]
 #[Object]
 impl BatchesMutation {
     /// Create a batch.

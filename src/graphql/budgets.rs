@@ -7,10 +7,11 @@ use super::projects::Project;
 use super::quality::ValidationCode;
 use crate::domain::budgets as domain;
 use crate::domain::money::Spend;
-use async_graphql::{ComplexObject, Context, Object, Result, SimpleObject};
+use async_graphql::{Context, Object, Result, SimpleObject};
+use graphql_gate::{Output, relations, roots};
 
 /// A cap on AI cost.
-#[derive(Debug, Clone, Copy, SimpleObject)]
+#[derive(Debug, Clone, Copy, SimpleObject, Output)]
 pub struct Budget {
     /// The cap.
     cap: Money,
@@ -30,7 +31,7 @@ impl From<domain::Budget> for Budget {
 }
 
 /// What a run would cost.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 pub struct GenerationEstimate {
     /// Projects that would be written.
     project_count: i32,
@@ -72,7 +73,7 @@ impl From<domain::Estimate> for GenerationEstimate {
 }
 
 /// A project that cannot be written.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 #[graphql(complex)]
 pub struct BlockedProject {
     /// Why, and what to do.
@@ -83,7 +84,7 @@ pub struct BlockedProject {
     row: domain::BlockedProject,
 }
 
-#[ComplexObject]
+#[relations]
 impl BlockedProject {
     /// The project.
     async fn project(&self, ctx: &Context<'_>) -> Result<Project> {
@@ -95,6 +96,7 @@ impl BlockedProject {
 #[derive(Debug, Default)]
 pub struct BudgetsQuery;
 
+#[roots]
 #[Object]
 impl BudgetsQuery {
     /// What a run would cost. Nothing is started.

@@ -10,9 +10,10 @@ use crate::domain::projects::ProjectFilter;
 use crate::domain::templates::TemplateFilter;
 use crate::error::Result;
 use async_graphql::{Context, SimpleObject};
+use graphql_gate::Output;
 
 /// Relay page information.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 pub struct PageInfo {
     /// True if there is more after `endCursor`.
     has_next_page: bool,
@@ -92,35 +93,34 @@ impl Total {
 macro_rules! connection {
     ($(#[$doc:meta])* $name:ident, $(#[$edge_doc:meta])* $edge:ident, $node_doc:literal, $node:ty, $row:ty) => {
         $(#[$doc])*
-        #[derive(Debug)]
+        #[derive(Debug, async_graphql::SimpleObject, graphql_gate::Output)]
+        #[graphql(complex)]
         pub struct $name {
+            /// Page information.
+            page_info: $crate::graphql::connections::PageInfo,
+            #[graphql(skip)]
             page: $crate::domain::paging::Page<$row>,
+            #[graphql(skip)]
             total: $crate::graphql::connections::Total,
         }
 
         impl $name {
             /// A connection over a page.
-            pub const fn new(page: $crate::domain::paging::Page<$row>, total: $crate::graphql::connections::Total) -> Self {
-                Self { page, total }
+            pub fn new(page: $crate::domain::paging::Page<$row>, total: $crate::graphql::connections::Total) -> Self {
+                Self { page_info: $crate::graphql::connections::PageInfo::of(&page), page, total }
             }
         }
 
-        $(#[$doc])*
-        #[async_graphql::Object]
+        #[graphql_gate::relations]
         impl $name {
             /// Edges.
-            async fn edges(&self) -> Vec<$edge> {
+            fn edges(&self) -> Vec<$edge> {
                 self.page.rows.iter().map(|(row, at)| $edge { cursor: at.cursor(), node: <$node>::from(row.clone()) }).collect()
             }
 
             /// The nodes, without cursors.
-            async fn nodes(&self) -> Vec<$node> {
+            fn nodes(&self) -> Vec<$node> {
                 self.page.rows.iter().map(|(row, _)| <$node>::from(row.clone())).collect()
-            }
-
-            /// Page information.
-            async fn page_info(&self) -> $crate::graphql::connections::PageInfo {
-                $crate::graphql::connections::PageInfo::of(&self.page)
             }
 
             /// Number of all items that match.
@@ -130,7 +130,7 @@ macro_rules! connection {
         }
 
         $(#[$edge_doc])*
-        #[derive(Debug, async_graphql::SimpleObject)]
+        #[derive(Debug, async_graphql::SimpleObject, graphql_gate::Output)]
         pub struct $edge {
             /// Cursor.
             cursor: String,

@@ -9,10 +9,11 @@ use super::projects::{Project, ProjectFilter};
 use super::scalars::DateTime;
 use crate::domain::exports as domain;
 use crate::domain::ids::{BatchId, ProjectId};
-use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use graphql_gate::{Output, relations, roots};
 
 /// Formats of exports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::ExportFormat")]
 pub enum ExportFormat {
     /// Word, one document for all projects.
@@ -22,7 +23,7 @@ pub enum ExportFormat {
 }
 
 /// A project that was left out of an export.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 #[graphql(complex)]
 pub struct SkippedProject {
     /// Why.
@@ -31,7 +32,7 @@ pub struct SkippedProject {
     id: ProjectId,
 }
 
-#[ComplexObject]
+#[relations]
 impl SkippedProject {
     /// The project.
     async fn project(&self, ctx: &Context<'_>) -> Result<Project> {
@@ -40,7 +41,7 @@ impl SkippedProject {
 }
 
 /// An export.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 #[graphql(complex)]
 pub struct Export {
     /// Opaque global id.
@@ -112,7 +113,7 @@ impl Export {
     }
 }
 
-#[ComplexObject]
+#[relations]
 impl Export {
     /// The batch.
     async fn batch(&self, ctx: &Context<'_>) -> Result<Batch> {
@@ -167,7 +168,7 @@ pub struct CreateExportInput {
 }
 
 /// Answer about an export.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct ExportPayload {
     /// The export.
     export: Option<Export>,
@@ -179,6 +180,7 @@ pub struct ExportPayload {
 #[derive(Debug, Default)]
 pub struct ExportsMutation;
 
+#[roots]
 #[Object]
 impl ExportsMutation {
     /// Export projects.

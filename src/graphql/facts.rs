@@ -4,9 +4,10 @@ use super::scalars::{Date, Decimal};
 use crate::domain::money::Pence;
 use crate::domain::projects as domain;
 use async_graphql::{Enum, InputObject, MaybeUndefined, SimpleObject};
+use graphql_gate::Output;
 
 /// State of the R&D work itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::WorkStatus")]
 pub enum WorkStatus {
     /// Finished within or before the period.
@@ -18,7 +19,7 @@ pub enum WorkStatus {
 }
 
 /// A named value.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 pub struct KeyValue {
     /// Name.
     pub key: String,
@@ -27,7 +28,7 @@ pub struct KeyValue {
 }
 
 /// Facts about a project. Text is data: it is never executed and never treated as an instruction to a model.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 pub struct ProjectFacts {
     /// Sector, free text.
     sector: Option<String>,
@@ -87,7 +88,7 @@ impl From<domain::Facts> for ProjectFacts {
 }
 
 /// Qualifying expenditure in GBP, by the categories of the additional information form.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 pub struct ProjectCosts {
     /// Staff.
     staff: Decimal,

@@ -6,8 +6,9 @@
 //! can be told from an event whose root was nulled.
 
 use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextResolve, ResolveInfo};
-use async_graphql::{PathSegment, QueryPathNode, QueryPathSegment, ServerError, ServerResult, Value};
-use std::any::Any;
+use async_graphql::{ServerResult, Value};
+pub use graphql_gate::failures::{is_of_a_field, settle};
+use graphql_gate::failures::{marked, path_of};
 use std::sync::Arc;
 
 /// Marks errors with the path of the field that failed. Costs about 0.2 µs a field.
@@ -24,52 +25,8 @@ impl ExtensionFactory for ErrorPaths {
 impl Extension for ErrorPaths {
     async fn resolve(&self, ctx: &ExtensionContext<'_>, info: ResolveInfo<'_>, next: NextResolve<'_>) -> ServerResult<Option<Value>> {
         let node = info.path_node;
-        next.run(ctx, info).await.map_err(|error| marked(error, node))
+        next.run(ctx, info).await.map_err(|error| marked(error, || path_of(node)))
     }
-}
-
-/// The mark, in place of the error's source.
-struct FailedAt {
-    path: Vec<PathSegment>,
-    source: Option<Arc<dyn Any + Send + Sync>>,
-}
-
-fn mark(error: &ServerError) -> Option<&FailedAt> {
-    error.source.as_ref()?.downcast_ref()
-}
-
-fn marked(mut error: ServerError, node: &QueryPathNode<'_>) -> ServerError {
-    if mark(&error).is_none() {
-        let source = error.source.take();
-        error.source = Some(Arc::new(FailedAt { path: path(node), source }));
-    }
-    error
-}
-
-fn path(node: &QueryPathNode<'_>) -> Vec<PathSegment> {
-    let nodes = std::iter::successors(Some(node), |node| node.parent);
-    let mut path: Vec<_> = nodes
-        .map(|node| match &node.segment {
-            QueryPathSegment::Name(name) => PathSegment::Field((*name).to_owned()),
-            QueryPathSegment::Index(index) => PathSegment::Index(*index),
-        })
-        .collect();
-    path.reverse();
-    path
-}
-
-/// True if the error came up while a field was executed, not before.
-#[must_use]
-pub fn is_of_a_field(error: &ServerError) -> bool {
-    mark(error).is_some()
-}
-
-/// Takes the mark away and gives the error its path and its source.
-pub fn settle(error: &mut ServerError) {
-    let Some(FailedAt { path, source }) = mark(error) else { return };
-    let (path, source) = (path.clone(), source.clone());
-    error.path = path;
-    error.source = source;
 }
 
 #[cfg(test)]

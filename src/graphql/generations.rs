@@ -1,9 +1,9 @@
 //! Runs and attempts: types, inputs, payloads and mutations.
 
 use super::batches::Batch;
+use super::budgets::{Budget, GenerationEstimate};
 use super::connections::{Total, connection};
 use super::context::{caller, forward, load_required, moment};
-use super::budgets::{Budget, GenerationEstimate};
 use super::jobs::{JobFailure, JobStatus, Money, MoneyInput, UserError, settle};
 use super::people::{User, user};
 use super::projects::Project;
@@ -11,10 +11,11 @@ use super::scalars::DateTime;
 use super::templates::TemplateVersion;
 use crate::domain::generations as domain;
 use crate::domain::ids::{BatchId, ProjectId, RunId, TemplateId};
-use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use graphql_gate::{Output, relations, roots};
 
 /// Which projects of a batch a run covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::GenerationScope")]
 pub enum GenerationScope {
     /// Projects without a narrative.
@@ -30,7 +31,7 @@ pub enum GenerationScope {
 }
 
 /// What to do with text that a person has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::EditedSectionPolicy")]
 pub enum EditedSectionPolicy {
     /// Keep it; write the other sections.
@@ -40,7 +41,7 @@ pub enum EditedSectionPolicy {
 }
 
 /// Numbers of a run.
-#[derive(Debug, Clone, Copy, SimpleObject)]
+#[derive(Debug, Clone, Copy, SimpleObject, Output)]
 pub struct RunCounts {
     /// Projects in the run.
     total: i32,
@@ -66,7 +67,7 @@ impl From<domain::RunCounts> for RunCounts {
 }
 
 /// A run of generation over a batch.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 #[graphql(complex)]
 pub struct GenerationRun {
     /// Opaque global id.
@@ -120,7 +121,7 @@ impl From<domain::Run> for GenerationRun {
     }
 }
 
-#[ComplexObject]
+#[relations]
 impl GenerationRun {
     /// The batch.
     async fn batch(&self, ctx: &Context<'_>) -> Result<Batch> {
@@ -172,7 +173,7 @@ impl GenerationRun {
 }
 
 /// Outcome of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::AttemptStatus")]
 pub enum AttemptStatus {
     /// In work.
@@ -188,7 +189,7 @@ pub enum AttemptStatus {
 }
 
 /// One call of a model for one project or section: the audit trail of what wrote what.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 #[graphql(complex)]
 pub struct GenerationAttempt {
     /// Opaque global id.
@@ -242,7 +243,7 @@ impl From<domain::Attempt> for GenerationAttempt {
     }
 }
 
-#[ComplexObject]
+#[relations]
 impl GenerationAttempt {
     /// The run; null for a single section.
     async fn run(&self, ctx: &Context<'_>) -> Option<Result<GenerationRun>> {
@@ -329,7 +330,7 @@ pub struct StartGenerationInput {
 }
 
 /// Answer about generation.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct GenerationPayload {
     /// The run; the current one if refused; null if not found.
     run: Option<GenerationRun>,
@@ -350,6 +351,7 @@ impl GenerationPayload {
 #[derive(Debug, Default)]
 pub struct GenerationsMutation;
 
+#[roots]
 #[Object]
 impl GenerationsMutation {
     /// Start generation over a batch.

@@ -13,11 +13,12 @@ use crate::domain::ids::{BatchId, UploadId};
 use crate::domain::imports as domain;
 use crate::domain::projects::ProjectFilter;
 use crate::error::{Error, ProblemCode};
-use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, OneofObject, Result, SimpleObject, Upload};
+use async_graphql::{Context, Enum, ID, InputObject, Object, OneofObject, Result, SimpleObject, Upload};
+use graphql_gate::{Output, relations, roots};
 use std::io::Read;
 
 /// What to do when rows are wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::ImportErrorPolicy")]
 pub enum ImportErrorPolicy {
     /// One wrong row refuses the whole import.
@@ -27,7 +28,7 @@ pub enum ImportErrorPolicy {
 }
 
 /// What to do when a reference already exists in the batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::ImportDuplicatePolicy")]
 pub enum ImportDuplicatePolicy {
     /// The row is wrong.
@@ -39,7 +40,7 @@ pub enum ImportDuplicatePolicy {
 }
 
 /// Kinds of files that can be imported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::ImportFormat")]
 pub enum ImportFormat {
     /// Find out from the content.
@@ -49,7 +50,7 @@ pub enum ImportFormat {
 }
 
 /// Order of day, month and year in dates such as 04/05/2025.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::DateOrder")]
 pub enum DateOrder {
     /// Day first, as in the United Kingdom.
@@ -61,7 +62,7 @@ pub enum DateOrder {
 }
 
 /// What an import can find.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::ImportIssueCode")]
 pub enum ImportIssueCode {
     /// The file is empty.
@@ -131,7 +132,7 @@ pub enum ImportIssueCode {
 }
 
 /// What was found out about a file.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 pub struct DetectedFile {
     /// Format.
     format: ImportFormat,
@@ -161,7 +162,7 @@ impl From<domain::DetectedFile> for DetectedFile {
 }
 
 /// How a column was matched.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 pub struct ColumnMatch {
     /// Heading in the file.
     heading: String,
@@ -172,7 +173,7 @@ pub struct ColumnMatch {
 }
 
 /// A row as it was understood.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 pub struct ImportPreviewRow {
     /// Row, counted from 1 without the header.
     row: i32,
@@ -202,7 +203,7 @@ impl From<domain::ReadRow> for ImportPreviewRow {
 }
 
 /// Something that an import found.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 pub struct ImportIssue {
     /// What was found.
     code: ImportIssueCode,
@@ -249,7 +250,7 @@ connection! {
 }
 
 /// An import of projects. With `dryRun` nothing is stored but the answer is the same.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 #[graphql(complex)]
 pub struct ImportJob {
     /// Opaque global id.
@@ -321,7 +322,7 @@ impl ImportJob {
     }
 }
 
-#[ComplexObject]
+#[relations]
 impl ImportJob {
     /// The batch.
     async fn batch(&self, ctx: &Context<'_>) -> Result<Batch> {
@@ -463,7 +464,7 @@ pub struct ImportProjectsInput {
 }
 
 /// Answer about an import.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct ImportPayload {
     /// The import.
     import: Option<ImportJob>,
@@ -504,6 +505,7 @@ async fn source(ctx: &Context<'_>, source: ImportSource) -> crate::error::Result
 #[derive(Debug, Default)]
 pub struct ImportsMutation;
 
+#[roots]
 #[Object]
 impl ImportsMutation {
     /// Import projects from a file, rows or text.

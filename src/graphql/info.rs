@@ -6,6 +6,7 @@ use crate::error::FaultCode;
 use crate::services::Services;
 use crate::services::imports::MAX_INLINE_BYTES;
 use async_graphql::{Context, Object, Result, SimpleObject};
+use graphql_gate::{Output, roots};
 
 /// Deepest query: fields below each other.
 pub const MAX_DEPTH: usize = 15;
@@ -16,7 +17,7 @@ pub const MAX_COMPLEXITY: usize = 50_000;
 pub const SCHEMA_VERSION: &str = "2026-11";
 
 /// What this server is and what it allows.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct ApiInfo {
     /// Version of the server.
     version: String,
@@ -48,7 +49,7 @@ pub struct ApiInfo {
 }
 
 /// A model that can be used.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct ModelInfo {
     /// Provider key, such as `offline` or `openai`.
     provider: String,
@@ -68,6 +69,7 @@ pub struct ModelInfo {
 #[derive(Debug, Default)]
 pub struct InfoQuery;
 
+#[roots]
 #[Object]
 impl InfoQuery {
     /// What this server is and allows. Works without a token.

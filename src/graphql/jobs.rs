@@ -5,9 +5,10 @@ use crate::domain::money::{Pence, Spend};
 use crate::domain::{jobs, paging};
 use crate::error::{self, Error, Problem, ProblemCode};
 use async_graphql::{Enum, InputObject, SimpleObject};
+use graphql_gate::Output;
 
 /// State of a job. SUCCEEDED, PARTIAL, FAILED and CANCELLED are final.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "jobs::JobStatus")]
 pub enum JobStatus {
     /// Accepted, waiting for a worker.
@@ -29,7 +30,7 @@ pub enum JobStatus {
 }
 
 /// Causes of failure of background work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "jobs::JobFailureCode")]
 pub enum JobFailureCode {
     /// The AI provider refused or limited the request.
@@ -55,7 +56,7 @@ pub enum JobFailureCode {
 }
 
 /// Why a job failed.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 pub struct JobFailure {
     /// Stable code.
     code: JobFailureCode,
@@ -72,7 +73,7 @@ impl From<jobs::JobFailure> for JobFailure {
 }
 
 /// Currencies that the API reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 pub enum CurrencyCode {
     /// Pound sterling; used for qualifying expenditure.
     #[graphql(name = "GBP")]
@@ -83,7 +84,7 @@ pub enum CurrencyCode {
 }
 
 /// An amount of money.
-#[derive(Debug, Clone, Copy, SimpleObject)]
+#[derive(Debug, Clone, Copy, SimpleObject, Output)]
 pub struct Money {
     /// Exact amount.
     amount: Decimal,
@@ -128,7 +129,7 @@ impl MoneyInput {
 }
 
 /// Direction of a sort.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "paging::Direction")]
 pub enum SortDirection {
     /// Smallest first.
@@ -138,7 +139,7 @@ pub enum SortDirection {
 }
 
 /// Codes of problems that the caller can act on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "error::ProblemCode")]
 pub enum UserErrorCode {
     /// A value is missing.
@@ -174,7 +175,7 @@ pub enum UserErrorCode {
 }
 
 /// Codes in `extensions.code` of top-level errors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "error::FaultCode")]
 pub enum RequestErrorCode {
     /// No valid token.
@@ -204,7 +205,7 @@ pub enum RequestErrorCode {
 }
 
 /// A problem that the caller can act on.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 pub struct UserError {
     /// Stable code; branch on this.
     code: UserErrorCode,
@@ -244,7 +245,7 @@ pub fn settle<T>(result: crate::error::Result<T>) -> crate::error::Result<(Optio
 }
 
 /// Answer about several objects. This one may be done in part.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct BulkPayload {
     /// Ids that were changed.
     done: Vec<async_graphql::ID>,
@@ -255,7 +256,7 @@ pub struct BulkPayload {
 }
 
 /// An object that was not changed.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct BulkFailure {
     /// Id.
     id: async_graphql::ID,
@@ -292,7 +293,7 @@ impl BulkPayload {
 }
 
 /// Answer about a deletion.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct DeletePayload {
     /// Id of what was deleted.
     pub deleted_id: Option<async_graphql::ID>,

@@ -18,12 +18,13 @@ use crate::domain::ids::{
 use crate::error::Error;
 use async_graphql::{Context, ID, Interface, Object, Result};
 use futures::future::join_all;
+use graphql_gate::{Output, roots};
 
 /// Most ids of one `nodes`.
 const MAX_NODES: usize = 100;
 
 /// Anything with a global id.
-#[derive(Debug, Clone, Interface)]
+#[derive(Debug, Clone, Interface, Output)]
 #[graphql(field(name = "id", ty = "&ID", desc = "Opaque global id."))]
 pub enum Node {
     /// A batch.
@@ -53,7 +54,7 @@ pub enum Node {
 }
 
 /// Long work that runs in the background.
-#[derive(Debug, Clone, Interface)]
+#[derive(Debug, Clone, Interface, Output)]
 #[graphql(
     field(name = "id", ty = "&ID", desc = "Opaque global id."),
     field(name = "status", ty = "&JobStatus", desc = "Where the job stands."),
@@ -100,6 +101,7 @@ async fn find(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
 #[derive(Debug, Default)]
 pub struct NodesQuery;
 
+#[roots]
 #[Object]
 impl NodesQuery {
     /// One object by id; null if it does not exist or is not visible.

@@ -5,9 +5,10 @@ use crate::domain::ids::UserId;
 use crate::domain::people;
 use crate::error::Error;
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
+use graphql_gate::{Output, roots};
 
 /// A person of the practice.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 pub struct User {
     /// Opaque global id.
     pub(super) id: ID,
@@ -24,7 +25,7 @@ impl From<people::User> for User {
 }
 
 /// A practice: the unit of isolation. Nothing is ever visible across workspaces.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 pub struct Workspace {
     /// Opaque global id.
     pub(super) id: ID,
@@ -39,7 +40,7 @@ impl From<people::Workspace> for Workspace {
 }
 
 /// The caller.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct Viewer {
     /// The caller as a user.
     user: User,
@@ -57,6 +58,7 @@ pub async fn user(ctx: &Context<'_>, id: Option<UserId>) -> Result<Option<User>>
 #[derive(Debug, Default)]
 pub struct PeopleQuery;
 
+#[roots]
 #[Object]
 impl PeopleQuery {
     /// The caller.

@@ -11,12 +11,13 @@ use super::scalars::{DateTime, EventCursor};
 use crate::domain::events::{self, BatchEvent, StoredEvent};
 use crate::domain::ids::{BatchId, ExportId, ImportId, ProjectId, RunId};
 use crate::services::progress::{self as domain, BatchItem};
-use async_graphql::{ComplexObject, Context, Enum, ID, Interface, Result, SimpleObject, Subscription, Union};
+use async_graphql::{Context, Enum, ID, Interface, Result, SimpleObject, Subscription, Union};
 use futures::{Stream, StreamExt};
+use graphql_gate::{Gate, Output, relations};
 use uuid::Uuid;
 
 /// What all events have.
-#[derive(Debug, Interface)]
+#[derive(Debug, Interface, Output)]
 #[graphql(
     field(name = "cursor", ty = "&EventCursor", desc = "Position; pass the last one as `after`."),
     field(
@@ -54,7 +55,7 @@ pub enum StreamEvent {
 }
 
 /// Events of a batch.
-#[derive(Debug, Union)]
+#[derive(Debug, Union, Output)]
 pub enum BatchProgressEvent {
     /// The present state.
     BatchSnapshot(BatchSnapshot),
@@ -85,7 +86,7 @@ macro_rules! event {
             $($(#[$field_doc:meta])* $field:ident: $ty:ty),* $(,)?
         } $({ $($hidden:ident: $hidden_ty:ty),* })?
     ) => {
-        #[derive(Debug, SimpleObject)]
+        #[derive(Debug, SimpleObject, Output)]
         $(#[$meta])*
         pub struct $name {
             /// Position; pass the last one as `after`.
@@ -106,7 +107,7 @@ event! {
     BatchSnapshot {} { batch_id: BatchId }
 }
 
-#[ComplexObject]
+#[relations]
 impl BatchSnapshot {
     /// The batch.
     async fn batch(&self, ctx: &Context<'_>) -> Result<Batch> {
@@ -130,7 +131,7 @@ event! {
     BatchChanged {} { batch_id: BatchId }
 }
 
-#[ComplexObject]
+#[relations]
 impl BatchChanged {
     /// The batch.
     async fn batch(&self, ctx: &Context<'_>) -> Result<Batch> {
@@ -149,7 +150,7 @@ event! {
     } { run_id: RunId }
 }
 
-#[ComplexObject]
+#[relations]
 impl RunStatusChanged {
     /// The run.
     async fn run(&self, ctx: &Context<'_>) -> Result<GenerationRun> {
@@ -186,7 +187,7 @@ event! {
     } { project_id: ProjectId }
 }
 
-#[ComplexObject]
+#[relations]
 impl ProjectStatusChanged {
     /// The project.
     async fn project(&self, ctx: &Context<'_>) -> Result<Project> {
@@ -243,7 +244,7 @@ event! {
 }
 
 /// Why a stream ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::EndReason")]
 pub enum StreamEndReason {
     /// The job that was followed is finished.
@@ -385,11 +386,11 @@ impl SubscriptionRoot {
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the batch.")] batch_id: ID,
         #[graphql(desc = "Last cursor that was seen; absent for a snapshot of the present.")] after: Option<EventCursor>,
-    ) -> Result<impl Stream<Item = Result<BatchProgressEvent>> + use<>> {
+    ) -> Result<impl Stream<Item = Result<Gate<BatchProgressEvent>>> + use<>> {
         let (services, actor) = caller(ctx)?;
         let id = BatchId::from_global(&batch_id);
         let items = services.progress.watch_batch(actor.clone(), id, after.map(|cursor| cursor.0)).await?;
-        Ok(items.map(move |item| Ok(batch_event(id, item?))))
+        Ok(items.map(move |item| Ok(Gate(batch_event(id, item?)))))
     }
 
     /// Progress of an import.
@@ -397,14 +398,14 @@ impl SubscriptionRoot {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the import.")] import_id: ID,
-    ) -> Result<impl Stream<Item = Result<ImportProgressEvent>> + use<>> {
+    ) -> Result<impl Stream<Item = Result<Gate<ImportProgressEvent>>> + use<>> {
         let (services, actor) = caller(ctx)?;
         let progress = services.progress.clone();
         let imports = progress.watch_import(actor.clone(), ImportId::from_global(&import_id)).await?;
         Ok(imports.map(move |import| {
             let import = ImportJob::from(import?);
             let Head { cursor, sequence, occurred_at } = head(import.stream(), import.sequence(), progress.now());
-            Ok(ImportProgressEvent { cursor, sequence, occurred_at, import })
+            Ok(Gate(ImportProgressEvent { cursor, sequence, occurred_at, import }))
         }))
     }
 
@@ -413,14 +414,14 @@ impl SubscriptionRoot {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the export.")] export_id: ID,
-    ) -> Result<impl Stream<Item = Result<ExportProgressEvent>> + use<>> {
+    ) -> Result<impl Stream<Item = Result<Gate<ExportProgressEvent>>> + use<>> {
         let (services, actor) = caller(ctx)?;
         let progress = services.progress.clone();
         let exports = progress.watch_export(actor.clone(), ExportId::from_global(&export_id)).await?;
         Ok(exports.map(move |export| {
             let export = Export::from(export?);
             let Head { cursor, sequence, occurred_at } = head(export.stream(), export.sequence(), progress.now());
-            Ok(ExportProgressEvent { cursor, sequence, occurred_at, export })
+            Ok(Gate(ExportProgressEvent { cursor, sequence, occurred_at, export }))
         }))
     }
 }

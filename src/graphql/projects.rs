@@ -16,10 +16,11 @@ use crate::domain::events;
 use crate::domain::ids::{BatchId, ProjectId};
 use crate::domain::paging::{Direction, PageArgs};
 use crate::domain::projects as domain;
-use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
+use graphql_gate::{Output, relations, roots};
 
 /// State of a project.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::ProjectStatus")]
 pub enum ProjectStatus {
     /// Facts only, no narrative yet.
@@ -37,7 +38,7 @@ pub enum ProjectStatus {
 }
 
 /// An R&D project: facts from the client and the narrative made from them.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 #[graphql(complex)]
 pub struct Project {
     /// Opaque global id.
@@ -88,7 +89,7 @@ impl From<domain::Project> for Project {
     }
 }
 
-#[ComplexObject]
+#[relations]
 impl Project {
     /// The batch it belongs to.
     async fn batch(&self, ctx: &Context<'_>) -> Result<Batch> {
@@ -169,7 +170,7 @@ connection! {
 }
 
 /// Which projects.
-#[derive(Debug, InputObject)]
+#[derive(Debug, Clone, InputObject)]
 pub struct ProjectFilter {
     /// These ids only.
     ids: Option<Vec<ID>>,
@@ -209,7 +210,7 @@ impl From<ProjectFilter> for domain::ProjectFilter {
 }
 
 /// Order of projects.
-#[derive(Debug, InputObject)]
+#[derive(Debug, Clone, InputObject)]
 pub struct ProjectOrder {
     /// What to sort by.
     field: ProjectOrderField,
@@ -219,7 +220,7 @@ pub struct ProjectOrder {
 }
 
 /// What projects can be sorted by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::ProjectOrderField")]
 pub enum ProjectOrderField {
     /// Name, without regard to case.
@@ -320,7 +321,7 @@ pub struct UpdateProjectInput {
 }
 
 /// Answer about a project.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct ProjectPayload {
     /// The project after the change; the current one if refused; null if not found.
     project: Option<Project>,
@@ -349,6 +350,7 @@ fn ids(ids: &[ID]) -> Vec<ProjectId> {
 #[derive(Debug, Default)]
 pub struct ProjectsQuery;
 
+#[roots]
 #[Object]
 impl ProjectsQuery {
     /// One project.
@@ -393,6 +395,7 @@ impl ProjectsQuery {
 #[derive(Debug, Default)]
 pub struct ProjectsMutation;
 
+#[roots]
 #[Object]
 impl ProjectsMutation {
     /// Add a project.

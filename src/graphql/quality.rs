@@ -9,9 +9,10 @@ use crate::domain::quality as domain;
 use crate::error::Error;
 use crate::services::narratives::LooseNarrative;
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use graphql_gate::{Output, roots};
 
 /// How bad an issue is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::IssueSeverity")]
 pub enum IssueSeverity {
     /// Good to know.
@@ -23,7 +24,7 @@ pub enum IssueSeverity {
 }
 
 /// What a check can find. New codes may be added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::ValidationCode")]
 pub enum ValidationCode {
     /// A required section has no text.
@@ -49,7 +50,7 @@ pub enum ValidationCode {
 }
 
 /// Aspects that are scored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::QualityDimension")]
 pub enum QualityDimension {
     /// All sections, within limits.
@@ -61,7 +62,7 @@ pub enum QualityDimension {
 }
 
 /// Score of one aspect.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 pub struct DimensionScore {
     /// Aspect.
     dimension: QualityDimension,
@@ -72,7 +73,7 @@ pub struct DimensionScore {
 }
 
 /// A finding of a check.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 pub struct CheckFinding {
     /// What was found.
     code: ValidationCode,
@@ -87,7 +88,7 @@ pub struct CheckFinding {
 }
 
 /// Result of checking a narrative. Deterministic for the same text, facts and rules version.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 pub struct QualityReport {
     /// 0 to 100.
     score: i32,
@@ -155,6 +156,7 @@ pub struct SectionTextInput {
 #[derive(Debug, Default)]
 pub struct QualityQuery;
 
+#[roots]
 #[Object]
 impl QualityQuery {
     /// Check a text against facts without storing anything.

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::services::rate_limits::Allowance;
 use async_graphql::{Context, Object, Result, SimpleObject};
 use chrono::Utc;
+use graphql_gate::{Output, roots};
 
 /// What an operation costs and where its caller stands; the front puts it into the operation's data.
 #[derive(Debug, Clone)]
@@ -19,7 +20,7 @@ pub struct Charge {
 
 /// The caller's rate limit in cost points. Asking for it costs nothing. Where the server has no limit, `limit`, `remaining`
 /// and `restorePerSecond` are 2147483647: there is always enough.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct RateLimit {
     /// Points when full.
     limit: i32,
@@ -51,6 +52,7 @@ impl From<&Charge> for RateLimit {
 #[derive(Debug, Default)]
 pub struct RateLimitsQuery;
 
+#[roots]
 #[Object]
 impl RateLimitsQuery {
     /// The caller's rate limit.

@@ -4,10 +4,12 @@ use crate::domain::money::Pence;
 use crate::error::{Error, ProblemCode, Result};
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
 use chrono::{NaiveDate, SecondsFormat, Utc};
+use graphql_gate::Output;
 use rust_decimal::Decimal as Exact;
 
 /// A moment in UTC, RFC 3339 with milliseconds, such as 2026-03-31T16:05:09.120Z.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Output)]
+#[gate(scalar)]
 pub struct DateTime(pub chrono::DateTime<Utc>);
 
 /// A moment in UTC, RFC 3339 with milliseconds, such as 2026-03-31T16:05:09.120Z.
@@ -29,7 +31,8 @@ impl ScalarType for DateTime {
 }
 
 /// A calendar day, such as 2026-03-31.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Output)]
+#[gate(scalar)]
 pub struct Date(pub NaiveDate);
 
 /// A calendar day, such as 2026-03-31.
@@ -51,7 +54,8 @@ impl ScalarType for Date {
 }
 
 /// An exact decimal number, sent as a string, such as "148200.00". Never a float.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Output)]
+#[gate(scalar)]
 pub struct Decimal(pub Exact);
 
 /// An exact decimal number, sent as a string, such as "148200.00". Never a float.
@@ -91,7 +95,8 @@ impl Decimal {
 }
 
 /// Opaque position in an event stream. Compare for equality only. Kept for `ApiInfo.eventRetentionHours`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Output)]
+#[gate(scalar)]
 pub struct EventCursor(pub String);
 
 /// Opaque position in an event stream. Compare for equality only. Kept for `ApiInfo.eventRetentionHours`.

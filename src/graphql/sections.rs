@@ -11,10 +11,11 @@ use super::scalars::DateTime;
 use crate::domain::ids::SectionId;
 use crate::domain::{sections as domain, templates};
 use crate::services::sections::ChangedSection;
-use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use graphql_gate::{Output, relations, roots};
 
 /// State of a section.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::SectionState")]
 pub enum SectionState {
     /// No text.
@@ -30,7 +31,7 @@ pub enum SectionState {
 }
 
 /// Limits of a section.
-#[derive(Debug, Clone, Copy, SimpleObject)]
+#[derive(Debug, Clone, Copy, SimpleObject, Output)]
 pub struct SectionLimits {
     /// Fewest words.
     min_words: i32,
@@ -47,7 +48,7 @@ impl From<templates::Limits> for SectionLimits {
 }
 
 /// A section of a narrative.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 #[graphql(complex)]
 pub struct Section {
     /// Opaque global id.
@@ -86,7 +87,7 @@ impl From<domain::Section> for Section {
     }
 }
 
-#[ComplexObject]
+#[relations]
 impl Section {
     /// The project.
     async fn project(&self, ctx: &Context<'_>) -> Result<Project> {
@@ -114,7 +115,7 @@ impl Section {
 }
 
 /// Where a revision came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
 #[graphql(remote = "domain::RevisionSource")]
 pub enum RevisionSource {
     /// A model wrote it.
@@ -126,7 +127,7 @@ pub enum RevisionSource {
 }
 
 /// A text that a section has or had.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 #[graphql(complex)]
 pub struct SectionRevision {
     /// Opaque global id.
@@ -159,7 +160,7 @@ impl From<domain::Revision> for SectionRevision {
     }
 }
 
-#[ComplexObject]
+#[relations]
 impl SectionRevision {
     /// Who wrote it or asked for it.
     async fn author(&self, ctx: &Context<'_>) -> Option<Result<User>> {
@@ -194,7 +195,7 @@ pub struct EditSectionInput {
 }
 
 /// Answer about a section.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct SectionPayload {
     /// The section; the current one if refused.
     section: Option<Section>,
@@ -220,6 +221,7 @@ async fn payload(ctx: &Context<'_>, id: SectionId, result: crate::error::Result<
 #[derive(Debug, Default)]
 pub struct SectionsMutation;
 
+#[roots]
 #[Object]
 impl SectionsMutation {
     /// Change the text of a section.

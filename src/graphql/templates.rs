@@ -8,10 +8,11 @@ use super::scalars::DateTime;
 use super::sections::SectionLimits;
 use crate::domain::ids::TemplateId;
 use crate::domain::templates as domain;
-use async_graphql::{ComplexObject, Context, ID, InputObject, MaybeUndefined, Object, OneofObject, Result, SimpleObject};
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, OneofObject, Result, SimpleObject};
+use graphql_gate::{Output, relations, roots};
 
 /// A template: the sections of a narrative. Changing it makes a new version; old narratives keep theirs.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 #[graphql(complex)]
 pub struct Template {
     /// Opaque global id.
@@ -50,7 +51,7 @@ impl From<domain::Template> for Template {
     }
 }
 
-#[ComplexObject]
+#[relations]
 impl Template {
     /// Newest version.
     async fn current_version(&self, ctx: &Context<'_>) -> Result<TemplateVersion> {
@@ -79,7 +80,7 @@ impl Template {
 }
 
 /// A version of a template. Never changes.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 #[graphql(complex)]
 pub struct TemplateVersion {
     /// Opaque global id.
@@ -112,7 +113,7 @@ impl From<domain::TemplateVersion> for TemplateVersion {
     }
 }
 
-#[ComplexObject]
+#[relations]
 impl TemplateVersion {
     /// The template.
     async fn template(&self, ctx: &Context<'_>) -> Result<Template> {
@@ -126,7 +127,7 @@ impl TemplateVersion {
 }
 
 /// A section of a template.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, Output)]
 pub struct TemplateSection {
     /// Key, unique in the template, lower case with underscores.
     key: String,
@@ -278,7 +279,7 @@ pub struct UpdateTemplateInput {
 }
 
 /// Answer about a template.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct TemplatePayload {
     /// The template; the current one if refused; null if not found.
     template: Option<Template>,
@@ -303,6 +304,7 @@ async fn payload(ctx: &Context<'_>, id: Option<TemplateId>, result: crate::error
 #[derive(Debug, Default)]
 pub struct TemplatesQuery;
 
+#[roots]
 #[Object]
 impl TemplatesQuery {
     /// One template, by id or by key.
@@ -336,6 +338,7 @@ impl TemplatesQuery {
 #[derive(Debug, Default)]
 pub struct TemplatesMutation;
 
+#[roots]
 #[Object]
 impl TemplatesMutation {
     /// Create a template.

@@ -6,6 +6,7 @@ use super::jobs::{UserError, settle};
 use super::scalars::DateTime;
 use crate::domain::uploads as domain;
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
+use graphql_gate::{Output, roots};
 
 /// A file that will be sent.
 #[derive(Debug, InputObject)]
@@ -21,7 +22,7 @@ pub struct CreateUploadInput {
 }
 
 /// Where to send a file: a presigned address in object storage, or a local one in the embedded set-up.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct UploadTarget {
     /// Pass it as `uploadId`. The file is kept for 24 hours and may be imported more than once.
     upload_id: ID,
@@ -48,7 +49,7 @@ impl From<domain::UploadTarget> for UploadTarget {
 }
 
 /// Answer about an upload.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct CreateUploadPayload {
     /// Where to send the file.
     target: Option<UploadTarget>,
@@ -60,6 +61,7 @@ pub struct CreateUploadPayload {
 #[derive(Debug, Default)]
 pub struct UploadsMutation;
 
+#[roots]
 #[Object]
 impl UploadsMutation {
     /// Get an address to send a file to.

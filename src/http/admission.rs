@@ -104,7 +104,7 @@ pub async fn pay(front: &Front, caller: Caller, prepared: &Prepared, hash: Optio
         return Err(Unpaid::Limited(charged, pause));
     }
     if let Some(hash) = hash {
-        services.persisted.keep(hash, &prepared.request.query).await;
+        services.persisted.keep(hash, prepared.text()).await;
     }
     Ok(charged)
 }

@@ -9,12 +9,13 @@ use crate::{
     services::persisted::DocumentHash,
 };
 use async_graphql::{
-    Name, Pos, Positioned, Request, Value, Variables,
+    Data, Name, Pos, Positioned, Request, Value, Variables,
     parser::{
         Error as ParseError, parse_query,
         types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, VariableDefinition},
     },
 };
+use graphql_gate::MergedRoots;
 use moka::future::Cache;
 use serde::Deserialize;
 use serde_json::Map;
@@ -178,13 +179,15 @@ struct Accepted {
     public: bool,
     plan: Plan,
     variables: Vec<Positioned<VariableDefinition>>,
+    /// True if a key of its root is repeated: the answers have to be merged.
+    repeats_a_key: bool,
 }
 
 /// An operation that may be executed.
 #[derive(Debug)]
 pub struct Prepared {
-    /// The request, with its parsed document; the session's data is still to be put in.
-    pub request: Request,
+    request: Request,
+    repeats_a_key: bool,
     /// Query, mutation or subscription.
     pub kind: OperationType,
     /// Its name, if it has one.
@@ -234,13 +237,14 @@ fn accept(text: &str, name: Option<&str>, rules: &Rules) -> Result<Accepted, Rej
     merging::check(&document, &rules.types)?;
     let public = kind == OperationType::Query && fields.iter().all(|field| roots::is_public(&field.node.name.node));
     let plan = Plan::of(&document, operation, &rules.types);
+    let repeats_a_key = graphql_gate::respond::repeats_a_root_key(&document, operation);
     let (own_name, variables) = (own_name.cloned(), operation.variable_definitions.clone());
     if kind == OperationType::Subscription {
         roots::lift(&mut document, name, rules.types.subscription());
     }
     typename::mend(&mut document)?;
     let is_sole = document.operations.iter().count() == 1;
-    Ok(Accepted { document, name: own_name, is_sole, kind, public, plan, variables })
+    Ok(Accepted { document, name: own_name, is_sole, kind, public, plan, variables, repeats_a_key })
 }
 
 /// What depends on variables.
@@ -254,7 +258,23 @@ fn finish(mut request: Request, accepted: &Accepted) -> Result<Prepared, Rejecti
     // async-graphql takes the document for itself; its names and texts are shared, so this is cheaper than to parse
     request.set_parsed_query(accepted.document.clone());
     let name = accepted.name.as_ref().map(ToString::to_string);
-    Ok(Prepared { request, kind: accepted.kind, name, public: accepted.public, cost })
+    let repeats_a_key = accepted.repeats_a_key;
+    Ok(Prepared { request, repeats_a_key, kind: accepted.kind, name, public: accepted.public, cost })
+}
+
+impl Prepared {
+    /// The text of the document.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.request.query
+    }
+
+    /// The request with its parsed document, to be executed with this data.
+    #[must_use]
+    pub fn into_request(mut self, data: Data) -> Request {
+        self.request.data = data;
+        if self.repeats_a_key { self.request.data(MergedRoots) } else { self.request }
+    }
 }
 
 fn choose<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<(Option<&'a Name>, &'a OperationDefinition), Rejection> {

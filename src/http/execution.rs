@@ -105,9 +105,9 @@ pub fn run(
         }
         let span = operation_span(&prepared, &request);
         let loads = Loads::default();
-        let mut operation = prepared.request;
-        operation.data = context::session(&front.state.services, actor, &loads);
-        operation.data.insert(charged.charge.clone());
+        let mut data = context::session(&front.state.services, actor, &loads);
+        data.insert(charged.charge.clone());
+        let operation = prepared.into_request(data);
         let mut responses = front.state.schema.execute_stream(operation);
         let mut is_first = true;
         let last = loop {

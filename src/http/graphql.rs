@@ -145,10 +145,10 @@ async fn answer(
     }
     seen.execute(&front.names, &prepared, actor.is_some());
     let span = operation_span(&prepared, &reply.request);
-    let mut request = prepared.request;
     let loads = Loads::default();
-    request.data = context::session(&front.state.services, actor, &loads);
-    request.data.insert(charged.charge.clone());
+    let mut data = context::session(&front.state.services, actor, &loads);
+    data.insert(charged.charge.clone());
+    let request = prepared.into_request(data);
     reply.charge = Some(charged);
     // A panic in a resolver and one that never ends are answered too.
     let execution = AssertUnwindSafe(loads.drive(front.state.schema.execute(request))).catch_unwind().instrument(span);

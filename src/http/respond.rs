@@ -130,7 +130,7 @@ pub fn finish(mut response: async_graphql::Response, request: &RequestId) -> Out
     let is_request_error = is_request_error(&response);
     response.errors.truncate(if is_request_error { MAX_REQUEST_ERRORS } else { MAX_FIELD_ERRORS });
     response.errors.iter_mut().for_each(|error| publish(error, request));
-    let written = if is_request_error { serde_json::to_string(&response.errors) } else { serde_json::to_string(&response) };
+    let written = if is_request_error { serde_json::to_string(&response.errors) } else { Ok(graphql_gate::respond::to_string(&response)) };
     match written {
         Ok(text) if is_request_error => Outcome::Errors(text),
         Ok(text) => Outcome::Result(text),

@@ -439,13 +439,7 @@ pub async fn find_earlier(tx: &mut Tx, workspace: WorkspaceId, run: RunId, secti
 ///
 /// # Errors
 /// As the database says.
-pub async fn close_lost_attempts_in(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    run: RunId,
-    section: SectionId,
-    now: DateTime<Utc>,
-) -> Result<()> {
+pub async fn close_lost_attempts_in(tx: &mut Tx, workspace: WorkspaceId, run: RunId, section: SectionId, now: DateTime<Utc>) -> Result<()> {
     on!(tx, c => sqlx::query(
         "UPDATE attempts SET status = $4, failure_code = 'WORKER_LOST', failure_message = 'The worker died; the section is written again.',
             finished_at = $5, reserved_micros = NULL WHERE run_id = $1 AND section_id = $2 AND workspace_id = $3 AND status = 'RUNNING'")

@@ -150,6 +150,8 @@ impl World {
             model: None,
             edited_sections: EditedSectionPolicy::Keep,
             instructions: None,
+            cap: None,
+            allow_pause: false,
         };
         self.services.generations.start(&self.actor, new, None).await.unwrap()
     }

@@ -16,7 +16,9 @@ pub fn items(attributes: &[Attribute], name: &str) -> Result<Vec<Meta>> {
 pub fn says(items: &[Meta], name: &str) -> bool {
     items.iter().any(|item| match item {
         Meta::Path(path) => path.is_ident(name),
-        Meta::NameValue(pair) if pair.path.is_ident(name) => !matches!(&pair.value, Expr::Lit(lit) if matches!(&lit.lit, Lit::Bool(no) if !no.value)),
+        Meta::NameValue(pair) if pair.path.is_ident(name) => {
+            !matches!(&pair.value, Expr::Lit(lit) if matches!(&lit.lit, Lit::Bool(no) if !no.value))
+        }
         _ => false,
     })
 }

@@ -4,6 +4,7 @@
 mod attributes;
 mod output;
 mod relations;
+mod roots;
 
 use proc_macro::TokenStream;
 
@@ -12,6 +13,13 @@ use proc_macro::TokenStream;
 pub fn output(input: TokenStream) -> TokenStream {
     let input = syn::parse_macro_input!(input as syn::DeriveInput);
     output::expand(&input).unwrap_or_else(|error| error.to_compile_error()).into()
+}
+
+/// See graphql-gate.
+#[proc_macro_attribute]
+pub fn roots(_: TokenStream, input: TokenStream) -> TokenStream {
+    let input = syn::parse_macro_input!(input as syn::ItemImpl);
+    roots::expand(input).unwrap_or_else(|error| error.to_compile_error()).into()
 }
 
 /// See graphql-gate.

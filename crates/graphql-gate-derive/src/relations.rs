@@ -5,7 +5,8 @@ use crate::attributes::{camel_case, items, refuse, says, text, value};
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::{
-    Attribute, Error, Expr, FnArg, GenericArgument, Ident, ImplItem, ImplItemFn, ItemImpl, Lit, Pat, PathArguments, Result, ReturnType, Type,
+    Attribute, Error, Expr, FnArg, GenericArgument, Ident, ImplItem, ImplItemFn, ItemImpl, Lit, Pat, PathArguments, Result, ReturnType,
+    Type,
 };
 
 const NOT_DONE: &[&str] = &["guard", "flatten", "derived", "directive"];
@@ -254,7 +255,7 @@ fn is_reference_to(ty: &Type, name: &str) -> bool {
 }
 
 /// `T` of `Name<T>`.
-fn argument_of<'t>(ty: &'t Type, name: &str) -> Option<&'t Type> {
+pub fn argument_of<'t>(ty: &'t Type, name: &str) -> Option<&'t Type> {
     let Type::Path(path) = ty else { return None };
     let segment = path.path.segments.last().filter(|segment| segment.ident == name)?;
     let PathArguments::AngleBracketed(arguments) = &segment.arguments else { return None };

@@ -68,7 +68,15 @@ impl Generator {
                 TypeKind::Scalar | TypeKind::Enum(_) | TypeKind::InputObject(_) => {}
             }
         }
-        Ok(Self { fields, possible, state: seed.wrapping_mul(2).wrapping_add(1), fragments: Vec::new(), left: 0, leave_out: BTreeSet::new(), repeats: true })
+        Ok(Self {
+            fields,
+            possible,
+            state: seed.wrapping_mul(2).wrapping_add(1),
+            fragments: Vec::new(),
+            left: 0,
+            leave_out: BTreeSet::new(),
+            repeats: true,
+        })
     }
 
     /// A query over these fields of a root type, so deep at most and of about so many fields.

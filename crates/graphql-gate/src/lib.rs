@@ -87,5 +87,7 @@ pub use graphql_gate_derive::Output;
 /// then it gives a `Result<Vec<T>>` with one `T` for each row, in their order. Next comes `ctx: &Context<'_>`, which is that of
 /// the root field; then, if wished, `selection: &Plan`, what is asked of `T`; then the arguments of the field.
 pub use graphql_gate_derive::relations;
+/// Above async-graphql's `Object`, for a root: every answer goes through a [`Gate`], as if its method gave one.
+pub use graphql_gate_derive::roots;
 pub use output::Output;
 pub use plan::{Plan, selection};

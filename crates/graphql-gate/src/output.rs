@@ -42,7 +42,11 @@ impl Output for bool {
 
 impl Output for f64 {
     fn write(&self, _: &Plan, writer: &mut Writer) -> Result<(), Null> {
-        if self.is_finite() { writer.raw(ryu::Buffer::new().format_finite(*self)) } else { writer.raw("null") }
+        if self.is_finite() {
+            writer.raw(ryu::Buffer::new().format_finite(*self))
+        } else {
+            writer.raw("null")
+        }
         Ok(())
     }
 }

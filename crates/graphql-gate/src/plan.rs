@@ -99,7 +99,9 @@ impl Plan {
     /// What is asked of the type of the field of this name: one plan for each key under which it is asked for.
     pub fn at<'p>(&'p self, name: &'p str) -> impl Iterator<Item = &'p Self> {
         let own = self.steps.iter().filter(move |step| step.name == name).map(|step| &step.plan);
-        own.chain(self.variants.iter().flat_map(move |variant| variant.steps.iter().filter(move |step| step.name == name).map(|step| &step.plan)))
+        own.chain(
+            self.variants.iter().flat_map(move |variant| variant.steps.iter().filter(move |step| step.name == name).map(|step| &step.plan)),
+        )
     }
 
     /// True if the field at the end of this path of names is asked for, such as `["edges", "node", "text"]`.

@@ -80,7 +80,12 @@ pub(crate) fn write_value(value: &Value, out: &mut Vec<u8>) {
 /// [`crate::MergedRoots`]. Further down a gate merges by itself.
 #[must_use]
 pub fn repeats_a_root_key(document: &ExecutableDocument, operation: &OperationDefinition) -> bool {
-    fn walk<'a>(document: &'a ExecutableDocument, set: &'a SelectionSet, keys: &mut HashSet<&'a str>, spreads: &mut HashSet<&'a str>) -> bool {
+    fn walk<'a>(
+        document: &'a ExecutableDocument,
+        set: &'a SelectionSet,
+        keys: &mut HashSet<&'a str>,
+        spreads: &mut HashSet<&'a str>,
+    ) -> bool {
         set.items.iter().any(|selection| match &selection.node {
             Selection::Field(field) => {
                 !field.node.selection_set.node.items.is_empty() && !keys.insert(field.node.response_key().node.as_str())

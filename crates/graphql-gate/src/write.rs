@@ -231,7 +231,19 @@ mod tests {
 
     #[test]
     fn strings_are_written_as_serde_writes_them() {
-        let pieces = ["", "a", "é", "\"", "\\", "\n", "\u{1f}", "\u{7f}", "\u{2028}", "😀", "plain text of more than thirty-two bytes, twice over. "];
+        let pieces = [
+            "",
+            "a",
+            "é",
+            "\"",
+            "\\",
+            "\n",
+            "\u{1f}",
+            "\u{7f}",
+            "\u{2028}",
+            "😀",
+            "plain text of more than thirty-two bytes, twice over. ",
+        ];
         for first in pieces {
             for second in pieces {
                 for repeat in [1, 7] {

@@ -108,8 +108,10 @@ impl Drafter for Bedrock {
 
     async fn draft(&self, request: DraftRequest) -> Result<DraftStream, DraftFailure> {
         let model = find_model(&self.settings.models, &request.model)?;
-        let limits =
-            InferenceConfiguration::builder().max_tokens(model.info.output_limit(&request.section)).set_temperature(model.temperature).build();
+        let limits = InferenceConfiguration::builder()
+            .max_tokens(model.info.output_limit(&request.section))
+            .set_temperature(model.temperature)
+            .build();
         let message = Message::builder().role(ConversationRole::User).content(ContentBlock::Text(request.prompt.user.clone())).build();
         let message = message.map_err(|_| DraftFailure::new(JobFailureCode::Internal, "The request could not be made."))?;
         let guardrail = self

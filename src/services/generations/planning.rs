@@ -132,8 +132,7 @@ pub(super) fn plan<'p>(
         let row_of = |section: &TemplateSection| rows.iter().find(|row| row.key == section.key);
         let is_empty = |section: &TemplateSection| row_of(section).is_none_or(|row| row.revision == 0);
         // a narrative that was begun is completed: what is paid for is not paid for again
-        let completing =
-            matches!(new.scope, GenerationScope::Missing | GenerationScope::Failed) && version.sections.iter().any(is_empty);
+        let completing = matches!(new.scope, GenerationScope::Missing | GenerationScope::Failed) && version.sections.iter().any(is_empty);
         let is_kept = |section: &TemplateSection| {
             new.edited_sections == EditedSectionPolicy::Keep && row_of(section).is_some_and(|row| row.state == SectionState::Edited)
         };

@@ -109,7 +109,10 @@ async fn a_level_is_loaded_at_once_however_many_rows_it_has() {
     };
     assert_eq!(loads("{ authors(first: 1) { books(first: 3) { author { books(first: 2) { title } } } } }").await, 3);
     assert_eq!(loads("{ authors(first: 9) { books(first: 3) { author { books(first: 2) { title } } } } }").await, 3);
-    assert_eq!(loads("{ authors(first: 9) { shelf(first: 3) { edges { node { author { name } } } nodes { author { name } } } } }").await, 3);
+    assert_eq!(
+        loads("{ authors(first: 9) { shelf(first: 3) { edges { node { author { name } } } nodes { author { name } } } } }").await,
+        3
+    );
 }
 
 #[tokio::test]

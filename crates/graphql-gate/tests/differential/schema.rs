@@ -122,7 +122,8 @@ impl Author {
     ) -> Result<Vec<BookConnection>> {
         loaded();
         let of = |author: &&Self| {
-            let books: Vec<Book> = (0..first.unwrap_or(3)).map(|n| Book { title: format!("{prefix}{n}"), ..Book::of(author.number, n) }).collect();
+            let books: Vec<Book> =
+                (0..first.unwrap_or(3)).map(|n| Book { title: format!("{prefix}{n}"), ..Book::of(author.number, n) }).collect();
             BookConnection {
                 edges: books.iter().map(|node| BookEdge { cursor: node.id.to_string(), node: node.clone() }).collect(),
                 page_info: PageInfo { has_next_page: false, end_cursor: books.last().map(|book| book.id.to_string()) },
@@ -236,7 +237,12 @@ impl Query {
     }
 
     async fn nodes(&self) -> Gate<Vec<Option<Node>>> {
-        Gate(vec![Some(Node::Author(Box::new(Author::new(1)))), None, Some(Node::Book(Book::of(2, 3))), Some(Node::Author(Box::new(Author::new(2))))])
+        Gate(vec![
+            Some(Node::Author(Box::new(Author::new(1)))),
+            None,
+            Some(Node::Book(Book::of(2, 3))),
+            Some(Node::Author(Box::new(Author::new(2)))),
+        ])
     }
 
     async fn search(&self) -> Option<Result<Gate<Vec<Found>>>> {
