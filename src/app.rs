@@ -47,6 +47,8 @@ const LOCK_FILE: &str = "lock";
 const DATABASE_FILE: &str = "claimwright.db";
 /// Time that probes in flight have at the very end.
 const OPS_GRACE: Duration = Duration::from_secs(1);
+/// Most connections of probes and scrapers.
+const OPS_CONNECTIONS: usize = 100;
 /// Longest time for the connections to the database to end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time for the last bells to leave for other processes; whoever misses them looks at the table.
@@ -233,7 +235,7 @@ impl App {
                 shutdown: core.shutdown.clone(),
             };
             let router = crate::http::router(state, objects)?;
-            let timing = Timing { head: surroundings.patience.head, grace: config.shutdown_grace };
+            let timing = Timing { connections: config.max_connections, head: surroundings.patience.head, grace: config.shutdown_grace };
             let serving = crate::http::serve(listener, router, core.shutdown.clone(), timing);
             parts.push(spawn_part(&core.shutdown, serving));
             if config.cognito.is_some() {
@@ -392,7 +394,7 @@ impl Check for RedisAnswers {
 fn serve_ops(listener: TcpListener, state: OpsState) -> Result<OpsPart> {
     let address = listener.local_addr().map_err(Error::internal)?;
     let end = CancellationToken::new();
-    let timing = Timing { head: Patience::default().head, grace: OPS_GRACE };
+    let timing = Timing { connections: OPS_CONNECTIONS, head: Patience::default().head, grace: OPS_GRACE };
     let serving = tokio::spawn(crate::http::serve(listener, crate::http::ops_router(state), end.clone(), timing));
     Ok(OpsPart { address, serving, end: end.drop_guard() })
 }
@@ -473,6 +475,8 @@ fn http_settings(
         max_inline_upload_bytes: MAX_INLINE_BYTES,
         request_timeout: patience.request,
         body_timeout: patience.body,
+        socket_init_timeout: config.socket_init_timeout,
+        trusted_proxies: config.trusted_proxies.clone(),
         quotas: Quotas {
             sockets: config.max_sockets,
             sockets_of_person: config.max_sockets_per_person,

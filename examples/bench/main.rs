@@ -4,6 +4,7 @@
 mod client;
 mod front;
 mod nested;
+mod short;
 
 use claimwright::app::{App, Roles, TOKEN_VALID};
 use claimwright::config::Config;
@@ -22,17 +23,34 @@ struct Bench {
     data: PathBuf,
 }
 
+/// A process on a data folder of its own, which lasts as long as the folder is held.
+async fn open(roles: Roles) -> Outcome<(App, tempfile::TempDir)> {
+    let folder = tempfile::tempdir()?;
+    let settings = HashMap::from([("DATA_DIR", folder.path().join("data").to_string_lossy().into_owned()), ("PORT", "0".to_owned())]);
+    let config = Config::from_env(|name| settings.get(name).cloned()).map_err(|problems| problems.join("\n"))?;
+    Ok((App::start(&config, roles).await?, folder))
+}
+
+/// Names of parts as arguments run these alone.
 #[tokio::main]
 async fn main() -> Outcome<()> {
-    let folder = tempfile::tempdir()?;
-    let data = folder.path().join("data");
-    let settings = HashMap::from([("DATA_DIR", data.to_string_lossy().into_owned()), ("PORT", "0".to_owned())]);
-    let config = Config::from_env(|name| settings.get(name).cloned()).map_err(|problems| problems.join("\n"))?;
-    let app = App::start(&config, Roles::Api).await?;
-    let bench = Bench { address: app.address().ok_or("no address")?, token: app.token(None, None, TOKEN_VALID)?, data };
-    for part in [front::run(&bench).await?, nested::run(&bench).await?] {
-        writeln!(std::io::stdout(), "{part}")?;
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| part == name);
+    let say = |part: String| writeln!(std::io::stdout(), "{part}");
+    if is_wanted("front") || is_wanted("nested") {
+        let (app, folder) = open(Roles::Api).await?;
+        let (address, token) = (app.address().ok_or("no address")?, app.token(None, None, TOKEN_VALID)?);
+        let bench = Bench { address, token, data: folder.path().join("data") };
+        if is_wanted("front") {
+            say(front::run(&bench).await?)?;
+        }
+        if is_wanted("nested") {
+            say(nested::run(&bench).await?)?;
+        }
+        app.stop().await?;
     }
-    app.stop().await?;
+    if is_wanted("short") {
+        say(short::run().await?)?;
+    }
     Ok(())
 }

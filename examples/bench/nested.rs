@@ -14,6 +14,7 @@ use std::collections::HashMap;
 
 const BATCHES: usize = 10;
 const PROJECTS: usize = 20;
+const REQUESTS: usize = 100;
 const QUERY: &str =
     "{ batches(first: 10) { nodes { id name projects(first: 20) { nodes { id name status sections { key wordCount } } } } } }";
 
@@ -115,9 +116,9 @@ pub async fn run(bench: &Bench) -> Outcome<String> {
     let get = "GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
     assert_eq!(serde_json::from_slice::<Value>(&by_hand.ask(get).await?)?.as_array().map_or(0, Vec::len), BATCHES);
 
-    let idle = cost(&mut client, "GET /health/live HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await?;
-    let nested = cost(&mut client, &query).await? - idle;
-    let hand = cost(&mut by_hand, get).await? - idle;
+    let idle = cost(&mut client, "GET /health/live HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n", REQUESTS).await?;
+    let nested = cost(&mut client, &query, REQUESTS).await? - idle;
+    let hand = cost(&mut by_hand, get, REQUESTS).await? - idle;
     Ok(format!(
         "nested read of {BATCHES} batches x {PROJECTS} projects x 7 sections on SQLite, CPU of the server\n\
          GraphQL          {nested:8.2} ms\nby hand          {hand:8.2} ms\nratio            {:8.1}\n",

@@ -8,6 +8,7 @@ mod variables;
 pub use ai::{AiSettings, ModelSettings, Provider};
 pub use variables::{VARIABLES, help};
 
+use ipnet::IpNet;
 use reader::Reader;
 use secrecy::{ExposeSecret, SecretString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -108,12 +109,18 @@ pub struct Config {
     pub registered_documents: Option<PathBuf>,
     /// What writes narratives.
     pub ai: AiSettings,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Most connections of this process, sockets included.
+    pub max_connections: usize,
     /// Most sockets of this process.
     pub max_sockets: usize,
     /// Most sockets of a person in this process.
     pub max_sockets_per_person: usize,
     /// Most running subscriptions of a person in this process.
     pub max_streams_per_person: usize,
+    /// Longest time from opening a socket to `connection_init`.
+    pub socket_init_timeout: Duration,
     /// What the offline provider takes for a section.
     pub offline_delay: Duration,
     /// Jobs at the same time.
@@ -169,9 +176,12 @@ impl Config {
             rate_limit: read.rate_limit(),
             registered_documents: read.text("REGISTERED_DOCUMENTS").map(Into::into),
             ai: read.ai(),
+            trusted_proxies: read.networks("TRUSTED_PROXIES"),
+            max_connections: read.number("MAX_CONNECTIONS", 12_000, 1, 1_000_000),
             max_sockets: read.number("MAX_SOCKETS", 10_000, 1, 1_000_000),
             max_sockets_per_person: read.number("MAX_SOCKETS_PER_PERSON", 50, 1, 100_000),
             max_streams_per_person: read.number("MAX_STREAMS_PER_PERSON", 200, 1, 100_000),
+            socket_init_timeout: Duration::from_secs(read.number("SOCKET_INIT_TIMEOUT", 5, 1, 300)),
             offline_delay: read.millis("OFFLINE_DELAY_MS", 0, 0, 600_000),
             worker_concurrency: read.number("WORKER_CONCURRENCY", cores.saturating_mul(2).max(4), 1, 1024),
             shutdown_grace: Duration::from_secs(read.number("SHUTDOWN_GRACE", 25, 0, 3_600)),
@@ -194,6 +204,12 @@ impl Config {
     fn check_together<L: Fn(&str) -> Option<String>>(&self, read: &mut Reader<L>) {
         if self.job_dead_after < self.job_beat * 2 {
             read.object("JOB_DEAD_AFTER_MS must be at least twice JOB_BEAT_MS, or busy workers would look dead.");
+        }
+        if self.max_sockets >= self.max_connections {
+            read.object(format!(
+                "MAX_CONNECTIONS is {}; it must be more than MAX_SOCKETS ({}), or sockets alone could keep requests out.",
+                self.max_connections, self.max_sockets
+            ));
         }
         let allowed = read.switch("ALLOW_LOCAL_ISSUER", false);
         if self.cognito.is_none() && !allowed && !self.is_local() {
@@ -401,6 +417,9 @@ mod tests {
             ("COGNITO_JWKS_URL", "http://keys.example/jwks.json"),
             ("RATE_LIMIT_BURST", "10"),
             ("AI_MODEL", "any"),
+            ("MAX_CONNECTIONS", "10000"),
+            ("TRUSTED_PROXIES", "10.0.0.0/8, 10.0.0.0/33, proxy.example, 192.0.2.1"),
+            ("SOCKET_INIT_TIMEOUT", "0"),
         ])
         .unwrap_err();
         let names = [
@@ -426,6 +445,10 @@ mod tests {
             "COGNITO_JWKS_URL begins with http://",
             "RATE_LIMIT_BURST",
             "AI_MODEL has no effect",
+            "MAX_CONNECTIONS",
+            "TRUSTED_PROXIES has \"10.0.0.0/33\"",
+            "TRUSTED_PROXIES has \"proxy.example\"",
+            "SOCKET_INIT_TIMEOUT",
         ];
         for name in names {
             assert!(problems.iter().any(|problem| problem.starts_with(name)), "{name}: {problems:?}");
@@ -478,6 +501,14 @@ mod tests {
         assert!(s3(&[("S3_ENDPOINT_URL", "http://minio:9000")]).path_style);
         assert!(!s3(&[("S3_ENDPOINT_URL", "https://r2.example"), ("S3_ADDRESSING", "virtual")]).path_style);
         assert_eq!(s3(&[("S3_ENCRYPTION", "aws:kms:arn:aws:kms:x")]).encryption, Some(Encryption::Kms(Some("arn:aws:kms:x".into()))));
+    }
+
+    #[test]
+    fn trusted_proxies_are_addresses_and_networks() {
+        assert!(read(&[]).unwrap().trusted_proxies.is_empty());
+        let proxies = read(&[("TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1, ::ffff:192.0.2.9, fd00::/8")]).unwrap().trusted_proxies;
+        let proxies: Vec<String> = proxies.iter().map(ToString::to_string).collect();
+        assert_eq!(proxies, ["10.0.0.0/8", "192.0.2.1/32", "192.0.2.9/32", "fd00::/8"]);
     }
 
     #[test]

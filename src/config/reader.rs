@@ -2,6 +2,7 @@
 //! their shape. Values are not repeated in problems if they may hold a secret.
 
 use super::{is_base_url, is_loopback_url};
+use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
@@ -29,6 +30,19 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     pub fn list(&self, name: &str) -> Vec<String> {
         let text = self.text(name).unwrap_or_default();
         text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+    }
+
+    /// Addresses, or networks such as 10.0.0.0/8, that are separated by commas.
+    pub fn networks(&mut self, name: &str) -> Vec<IpNet> {
+        let mut networks = Vec::new();
+        for item in self.list(name) {
+            let address = || item.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical()));
+            match address().or_else(|| item.parse().ok()) {
+                Some(network) => networks.push(network),
+                None => self.object(format!("{name} has \"{item}\"; each must be an IP address or a network, such as 10.0.0.0/8.")),
+            }
+        }
+        networks
     }
 
     pub fn number<N: FromStr + PartialOrd + fmt::Display + Copy>(&mut self, name: &str, default: N, least: N, most: N) -> N {

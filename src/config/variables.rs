@@ -42,9 +42,21 @@ pub const VARIABLES: &[(&str, &str, &str)] = &[
         "any document may run",
         "Documents that alone may run: a folder of .graphql files with one document each, or a JSON file whose values are documents.",
     ),
+    (
+        "TRUSTED_PROXIES",
+        "none",
+        "Addresses and networks of proxies in front of this server, such as 10.0.0.0/8, separated by commas: the client's address is \
+         taken from their X-Forwarded-For.",
+    ),
+    (
+        "MAX_CONNECTIONS",
+        "12000",
+        "Most connections that one process holds, sockets included (1 to 1000000); each is an open file, and who comes beyond waits.",
+    ),
     ("MAX_SOCKETS", "10000", "Most sockets that one process holds (1 to 1000000); each is an open file."),
     ("MAX_SOCKETS_PER_PERSON", "50", "Most sockets of a person in one process (1 to 100000)."),
     ("MAX_STREAMS_PER_PERSON", "200", "Most running subscriptions of a person in one process (1 to 100000)."),
+    ("SOCKET_INIT_TIMEOUT", "5", "Seconds from opening a socket to its connection_init (1 to 300)."),
     (
         "AI_PROVIDER",
         "offline",

@@ -7,7 +7,7 @@
 
 use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextResolve, ResolveInfo};
 use async_graphql::{ServerResult, Value};
-pub use graphql_gate::failures::{is_of_a_field, settle};
+pub use graphql_gate::failures::{has_source, is_of_a_field, settle, source};
 use graphql_gate::failures::{marked, path_of};
 use std::sync::Arc;
 

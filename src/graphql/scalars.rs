@@ -7,6 +7,10 @@ use chrono::{NaiveDate, SecondsFormat, Utc};
 use graphql_gate::Output;
 use rust_decimal::Decimal as Exact;
 
+const A_MOMENT: &str = "Write a moment as RFC 3339, such as 2026-03-31T16:05:09Z.";
+const A_DAY: &str = "Write a day as YYYY-MM-DD, such as 2026-03-31.";
+const A_DECIMAL: &str = "Write a decimal number as a string, such as \"148200.00\".";
+
 /// A moment in UTC, RFC 3339 with milliseconds, such as 2026-03-31T16:05:09.120Z.
 #[derive(Debug, Clone, Copy, Output)]
 #[gate(scalar)]
@@ -19,7 +23,7 @@ impl ScalarType for DateTime {
         match &value {
             Value::String(text) => match chrono::DateTime::parse_from_rfc3339(text) {
                 Ok(moment) => Ok(Self(moment.with_timezone(&Utc))),
-                Err(_) => Err(InputValueError::custom("Write a moment as RFC 3339, such as 2026-03-31T16:05:09Z.")),
+                Err(_) => Err(InputValueError::custom(A_MOMENT)),
             },
             _ => Err(InputValueError::expected_type(value)),
         }
@@ -42,7 +46,7 @@ impl ScalarType for Date {
         match &value {
             Value::String(text) => match NaiveDate::parse_from_str(text, "%Y-%m-%d") {
                 Ok(day) if text.len() == 10 => Ok(Self(day)),
-                _ => Err(InputValueError::custom("Write a day as YYYY-MM-DD, such as 2026-03-31.")),
+                _ => Err(InputValueError::custom(A_DAY)),
             },
             _ => Err(InputValueError::expected_type(value)),
         }
@@ -67,7 +71,7 @@ impl ScalarType for Decimal {
             Value::Number(number) => number.as_i64().map(Exact::from),
             _ => return Err(InputValueError::expected_type(value)),
         };
-        parsed.map(Self).ok_or_else(|| InputValueError::custom("Write a decimal number as a string, such as \"148200.00\"."))
+        parsed.map(Self).ok_or_else(|| InputValueError::custom(A_DECIMAL))
     }
 
     fn to_value(&self) -> Value {
@@ -114,6 +118,19 @@ impl ScalarType for EventCursor {
     }
 }
 
+/// What to write for a scalar of this module, if a value cannot be one; empty where any text will do.
+#[must_use]
+pub fn fault(scalar: &str, value: Value) -> Option<&'static str> {
+    let (is_one, hint) = match scalar {
+        "DateTime" => (DateTime::parse(value).is_ok(), A_MOMENT),
+        "Date" => (Date::parse(value).is_ok(), A_DAY),
+        "Decimal" => (Decimal::parse(value).is_ok(), A_DECIMAL),
+        "EventCursor" => (EventCursor::parse(value).is_ok(), ""),
+        _ => (true, ""),
+    };
+    (!is_one).then_some(hint)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +142,14 @@ mod tests {
         assert_eq!(read(Value::from(12)).as_deref(), Some("12"));
         assert_eq!(read(Value::from(0.1)), None);
         assert_eq!(read(Value::from("1e3")), None);
+    }
+
+    #[test]
+    fn what_to_write_is_said_for_what_cannot_be_read() {
+        assert_eq!(fault("Date", Value::from("31.3.2026")), Some(A_DAY));
+        assert_eq!(fault("Date", Value::from("2026-03-31")), None);
+        assert_eq!(fault("Decimal", Value::from(0.1)), Some(A_DECIMAL));
+        assert_eq!(fault("EventCursor", Value::from(1)), Some(""));
     }
 
     #[test]

@@ -7,15 +7,19 @@ use super::{
     respond::{Charged, PublicError},
 };
 use crate::{
-    error::FaultCode,
+    error::{Error, FaultCode},
     graphql::rate_limits::Charge,
+    identity::is_of_a_bad_token,
     services::{
         persisted::DocumentHash,
         rate_limits::{Allowance, Caller},
     },
 };
 use async_graphql::Request;
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
+
+/// What a token that nobody issued costs the address that it comes from, in points.
+pub const FAILED_SIGN_IN_COST: u64 = 10;
 
 /// Why an operation may not run now.
 #[derive(Debug)]
@@ -80,6 +84,23 @@ async fn find(front: &Front, incoming: Incoming) -> Result<(Request, Option<Docu
 
 fn unknown(message: &str) -> Rejection {
     Rejection { code: FaultCode::PersistedQueryNotFound, ..Rejection::invalid(message, Vec::new()) }
+}
+
+/// Takes what a failed sign-in costs from its address. Only who presents a bad token ever has to wait for that: good tokens
+/// are let in from the same address, one that has ended is no failure, and callers without a token have a purse of their
+/// own. Gives what was charged and how long to wait, if the address has used up its failures.
+pub async fn count_failed_sign_in(front: &Front, address: IpAddr, error: &Error) -> Option<(Charged, Duration)> {
+    if !is_of_a_bad_token(error) {
+        return None;
+    }
+    let services = &front.state.services;
+    let caller = Caller::SignIn(address);
+    // a burst of less than one failure still allows one
+    let cost = services.rate_limits.most_points(&caller).map_or(0, |most| FAILED_SIGN_IN_COST.min(most.into()));
+    let allowance = services.rate_limits.take(&caller, cost).await?;
+    let pause = allowance.refused?;
+    let charge = Charge { cost, allowance: Some(allowance), at: services.progress.now() };
+    Some((Charged { charge, policy: caller.kind() }, pause))
 }
 
 /// Takes what an operation costs from its caller. Then, because it has passed every check but those of the schema, its

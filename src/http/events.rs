@@ -129,7 +129,8 @@ fn framed(
                     }
                     return;
                 }
-                Happened::Step(None) => return,
+                // no `complete`: a client that loses the stream comes back for it, one that is told of its end does not
+                Happened::Step(None | Some(Step::Lost(_))) => return,
                 Happened::Over => {
                     is_over = true;
                     // A query or a mutation has its own time-out and may finish.
@@ -196,6 +197,8 @@ mod tests {
         assert_eq!(text(ends_itself, true, true).await, ":\n\nevent: next\ndata: {}\n\n");
         let notices_first = framed(stream::iter([DONE]), End { comes: pending(), has_come: || true }, true);
         assert_eq!(notices_first.collect::<Vec<_>>().await, [BEAT]);
+        let lost = stream::iter([result("{}"), Step::Lost("[{}]".into())]);
+        assert_eq!(text(lost, false, true).await, ":\n\nevent: next\ndata: {}\n\n");
         let never_ends = stream::iter([result("{}")]).chain(stream::pending());
         assert_eq!(text(never_ends, true, true).await, ":\n\nevent: next\ndata: {}\n\n");
         let query = stream::once(async {

@@ -20,13 +20,16 @@ use futures::{FutureExt, Stream, StreamExt};
 use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc};
 use tracing::Instrument;
 
-/// What an operation gives. The last step is one of the other two.
+/// What an operation gives. The last step is one of the others.
 #[derive(Debug)]
 pub enum Step {
     /// A result in JSON.
     Result(String),
     /// A list of errors in JSON: the operation was refused or broke.
     Errors(String),
+    /// The same of a subscription that was running: an event could not be told whole, because something that it needs is
+    /// down. A client that takes the stream up again after the last event that it has seen misses nothing.
+    Lost(String),
     /// The operation has ended.
     Done {
         /// It was a subscription, which a client may take up again.
@@ -120,6 +123,9 @@ pub fn run(
                 Ok(Ok(None)) => break Step::Done { is_subscription },
                 Ok(Ok(Some(response))) if is_subscription && is_first && respond::is_refusal(&response) => {
                     break Step::Errors(respond::finish_refused(response, &request));
+                }
+                Ok(Ok(Some(response))) if is_subscription && respond::is_unavailable(&response) => {
+                    break Step::Lost(respond::finish_refused(response, &request));
                 }
                 Ok(Ok(Some(mut response))) => {
                     // a stream is paid for at its beginning; its events cost nothing

@@ -3,15 +3,14 @@
 //! holds.
 
 use super::{
-    Front, RequestId,
+    Front, RequestId, addresses,
     admission::{self, Unpaid},
     auth,
     document::{Incoming, Operation, Prepared},
-    events, handshake,
+    events, handshake, json,
     negotiate::{self, Accepted, Events, Media},
     observe::Observation,
     respond::{self, PublicError, Refused, Reply},
-    server::Connection,
     uploads,
 };
 use crate::{
@@ -27,13 +26,7 @@ use axum::{
 };
 use futures::{FutureExt, StreamExt};
 use http::{HeaderMap, Method, StatusCode, header};
-use std::{
-    collections::HashSet,
-    net::{IpAddr, Ipv4Addr},
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tracing::Instrument;
 
 /// Largest JSON body of a caller without a token, in bytes.
@@ -77,7 +70,7 @@ async fn answer(
 ) -> Result<Response, Refused> {
     let settings = &front.state.settings;
     let method = request.method().clone();
-    let address = peer(&request);
+    let address = addresses::client(request.extensions(), request.headers(), &settings.trusted_proxies);
     if method != Method::GET && method != Method::POST {
         return Err(not_allowed("Use POST, or GET for queries.", "GET, POST"));
     }
@@ -85,7 +78,14 @@ async fn answer(
         Ok(actor) => actor,
         Err(error) => {
             discard(request).await;
-            return Err(error.into());
+            return match admission::count_failed_sign_in(front, address, &error).await {
+                Some((charged, pause)) => {
+                    seen.fail(FaultCode::RateLimited);
+                    reply.charge = Some(charged);
+                    Ok(reply.limit(pause))
+                }
+                None => Err(error.into()),
+            };
         }
     };
     let read = async {
@@ -173,11 +173,6 @@ pub fn operation_span(prepared: &Prepared, request: &RequestId) -> tracing::Span
     tracing::error_span!("operation", request_id = request.as_str(), graphql.operation.type = kind, graphql.operation.name = name)
 }
 
-/// Who is on the other end. Headers such as `X-Forwarded-For` are not believed: anybody can write them.
-fn peer(request: &Request) -> IpAddr {
-    request.extensions().get::<Connection>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |connection| connection.peer.ip())
-}
-
 /// The error of an operation that took too long.
 pub fn timed_out() -> Error {
     Error::fault(FaultCode::Timeout, "The operation took too long. Ask for less, or try again.")
@@ -208,8 +203,11 @@ fn from_query(query: &str) -> Result<Incoming, Refused> {
 }
 
 fn object(text: &str) -> Result<Option<serde_json::Map<String, serde_json::Value>>, Refused> {
-    let message = "`variables` and `extensions` must be JSON objects.";
-    serde_json::from_str(text).map_err(|_| Refused::invalid(StatusCode::BAD_REQUEST, message))
+    if text.trim() == "null" {
+        return Ok(None);
+    }
+    let message = "`variables` and `extensions` must be JSON objects, in which no name stands twice.";
+    json::read(text).map(Some).ok_or_else(|| Refused::invalid(StatusCode::BAD_REQUEST, message))
 }
 
 async fn from_body(request: Request, is_known: bool, max_upload: usize) -> Result<Incoming, Refused> {

@@ -2,7 +2,7 @@
 //! headers with it, so they come in the session.
 
 use super::{
-    Front, RequestId,
+    Front, RequestId, addresses,
     closing::Close,
     dialect::Dialect,
     graphql::MAX_ANONYMOUS_BODY,
@@ -52,6 +52,7 @@ pub async fn upgrade(front: Arc<Front>, request: Request, id: RequestId) -> Resp
     };
     // Held until the session ends, so that draining waits for it.
     let connection = parts.extensions.get::<Connection>().cloned();
+    let address = addresses::client(&parts.extensions, &parts.headers, &front.state.settings.trusted_proxies);
     let dialect = Dialect::choose(&parts.headers);
     let upgrade = upgrade.max_message_size(MAX_ANONYMOUS_BODY).max_frame_size(MAX_ANONYMOUS_BODY);
     let Some(dialect) = dialect else {
@@ -63,7 +64,7 @@ pub async fn upgrade(front: Arc<Front>, request: Request, id: RequestId) -> Resp
     upgrade.protocols([dialect.name()]).on_upgrade(async move |socket| {
         let _open = Open::socket();
         let span = tracing::error_span!(parent: None, "socket", request_id = id.as_str());
-        websocket::serve(front, id, dialect, socket).instrument(span).await;
+        websocket::serve(front, id, dialect, address, socket).instrument(span).await;
         drop((connection, place));
     })
 }

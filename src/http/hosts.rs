@@ -82,7 +82,9 @@ mod tests {
             max_inline_upload_bytes: 1,
             request_timeout: Duration::from_secs(1),
             body_timeout: Duration::from_secs(1),
+            socket_init_timeout: Duration::from_secs(1),
             quotas: crate::http::Quotas::default(),
+            trusted_proxies: Vec::new(),
             playground_token: None,
         }
     }

@@ -3,19 +3,20 @@
 
 use super::{
     dialect::{ClientMessage, Invalid},
-    protocol,
+    json::read,
+    protocol::{self, MAX_ID},
 };
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 
 /// Reads a message.
 ///
 /// # Errors
 /// Why a client may not send this, and the operation that it is about, if that can be told.
 pub fn decode(text: &str) -> Result<ClientMessage, Invalid> {
-    let mut message: Map<String, Value> = serde_json::from_str(text).map_err(|_| Invalid::new("not a JSON object"))?;
+    let mut message = read(text).ok_or(Invalid::new("not a JSON object, or a name stands twice in it"))?;
     let payload = message.remove("payload").filter(|payload| !payload.is_null());
-    let id = message.get("id").and_then(Value::as_str).map(str::to_owned);
-    let no_id = Invalid::new("`id` must be a string");
+    let id = message.get("id").and_then(Value::as_str).filter(|id| id.len() <= MAX_ID).map(str::to_owned);
+    let no_id = Invalid::new("`id` must be a string of at most 256 bytes");
     match message.get("type").and_then(Value::as_str) {
         Some("connection_init") => Ok(ClientMessage::Init(payload)),
         Some("connection_terminate") => Ok(ClientMessage::Terminate),
@@ -80,7 +81,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_told_with_the_operation_it_is_about() {
-        for text in ["", "[]", "{}", r#"{"type":"start"}"#, r#"{"type":"ping"}"#, r#"{"type":"stop"}"#] {
+        for text in
+            ["", "[]", "{}", r#"{"type":"start"}"#, r#"{"type":"ping"}"#, r#"{"type":"stop"}"#, r#"{"id":"1","id":"2","type":"stop"}"#]
+        {
             assert!(matches!(decode(text), Err(Invalid { id: None, .. })), "{text}");
         }
         for text in

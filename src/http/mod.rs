@@ -2,9 +2,11 @@
 //! actor and turns answers and errors into responses. It must not decide anything about batches or projects and must
 //! not know SQL.
 
+mod addresses;
 mod admission;
 mod auth;
 mod closing;
+mod coercion;
 mod cost;
 mod dialect;
 mod document;
@@ -18,6 +20,7 @@ mod graphql;
 mod guard;
 mod handshake;
 mod hosts;
+mod json;
 mod legacy;
 #[doc(hidden)]
 pub mod measuring;
@@ -43,6 +46,7 @@ pub use router::{ObjectService, router};
 pub use server::{Timing, serve};
 
 use crate::{graphql::AppSchema, identity::Identity, services::Services};
+use ipnet::IpNet;
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
@@ -67,8 +71,12 @@ pub struct HttpSettings {
     pub request_timeout: Duration,
     /// Longest time for a body to arrive.
     pub body_timeout: Duration,
+    /// Longest time from opening a socket to `connection_init`.
+    pub socket_init_timeout: Duration,
     /// Most sockets and streams.
     pub quotas: Quotas,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Fills in the playground's token; none unless the local issuer is used.
     pub playground_token: Option<LocalToken>,
 }

@@ -37,12 +37,18 @@ impl Names {
 }
 
 /// Something that is open and counted as such until it is dropped.
+#[derive(Debug)]
 pub struct Open(Gauge);
 
 impl Open {
     /// A socket.
     pub fn socket() -> Self {
         Self::of(gauge!("claimwright_sockets_open"))
+    }
+
+    /// A connection.
+    pub fn connection() -> Self {
+        Self::of(gauge!("claimwright_connections_open"))
     }
 
     fn of(gauge: Gauge) -> Self {

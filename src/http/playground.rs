@@ -2,7 +2,7 @@
 //! GraphQL; the only secret that it hands out is the local token, and only to this machine.
 
 use super::{
-    Front, RequestId, hosts,
+    Front, RequestId, addresses, hosts,
     negotiate::Media,
     respond::{Refused, Reply},
     server::Connection,
@@ -65,8 +65,9 @@ pub async fn file_or_not_found(State(front): State<Arc<Front>>, request: Request
 fn token(front: &Front, request: &Request) -> Option<String> {
     let settings = &front.state.settings;
     let is_local_name = hosts::requested(request.uri(), request.headers()).is_some_and(hosts::is_loopback);
-    let peer = request.extensions().get::<Connection>().map(|connection| connection.peer.ip().to_canonical());
-    let is_local_peer = peer.map_or(settings.loopback_only, |address| address.is_loopback());
+    let is_connected = request.extensions().get::<Connection>().is_some();
+    let client = addresses::client(request.extensions(), request.headers(), &settings.trusted_proxies);
+    let is_local_peer = if is_connected { client.is_loopback() } else { settings.loopback_only };
     (is_local_name && is_local_peer).then(|| settings.playground_token.as_ref().map(|make| make())).flatten()
 }
 

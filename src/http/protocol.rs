@@ -4,21 +4,26 @@
 use super::{
     dialect::{ClientMessage, Invalid},
     document::Operation,
+    json::read,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+
+/// Longest id of an operation, in bytes. Clients number them or take UUIDs; every answer repeats it.
+pub const MAX_ID: usize = 256;
 
 /// Reads a message.
 ///
 /// # Errors
 /// Why a client may not send this.
 pub fn decode(text: &str) -> Result<ClientMessage, Invalid> {
-    let mut message: Map<String, Value> = serde_json::from_str(text).map_err(|_| Invalid::new("not a JSON object"))?;
+    let mut message = read(text).ok_or(Invalid::new("not a JSON object, or a name stands twice in it"))?;
     let kind = message.get("type").and_then(Value::as_str).ok_or(Invalid::new("no `type`"))?.to_owned();
     let payload = message.remove("payload").filter(|payload| !payload.is_null());
     if payload.as_ref().is_some_and(|payload| !payload.is_object()) {
         return Err(Invalid::new("`payload` must be an object"));
     }
     let id = || match message.get("id") {
+        Some(Value::String(id)) if id.len() > MAX_ID => Err(Invalid::new("`id` is longer than 256 bytes")),
         Some(Value::String(id)) if !id.is_empty() => Ok(id.clone()),
         _ => Err(Invalid::new("`id` must be a string that is not empty")),
     };
@@ -99,6 +104,12 @@ mod tests {
     }
 
     #[test]
+    fn an_id_may_be_as_long_as_any_client_makes_it() {
+        let complete = |length: usize| decode(&format!(r#"{{"type":"complete","id":"{}"}}"#, "x".repeat(length)));
+        assert!(complete(MAX_ID).is_ok() && complete(MAX_ID + 1).is_err());
+    }
+
+    #[test]
     fn anything_else_is_refused() {
         let texts = [
             "",
@@ -117,6 +128,10 @@ mod tests {
             r#"{"type":"subscribe","id":"1","payload":["{a}",null,null,null]}"#,
             r#"{"type":"subscribe","id":"1","payload":{"query":1}}"#,
             r#"{"type":"subscribe","id":"1","payload":{"query":"{a}","variables":[]}}"#,
+            r#"{"type":"ping","type":"ping"}"#,
+            r#"{"type":"subscribe","id":"1","payload":{"query":"{a}","query":"{b}"}}"#,
+            r#"{"type":"subscribe","id":"1","payload":{"query":"{a}","variables":{"a":1,"a":2}}}"#,
+            &format!(r#"{{"type":"complete","id":"{}"}}"#, "x".repeat(MAX_ID + 1)),
         ];
         for text in texts {
             assert!(decode(text).is_err(), "{text}");

@@ -164,6 +164,11 @@ pub fn is_refusal(response: &async_graphql::Response) -> bool {
     matches!(response.data, Value::Null) && response.errors.iter().any(|error| !failures::is_of_a_field(error))
 }
 
+/// True if a field failed because something that the service needs is down.
+pub fn is_unavailable(response: &async_graphql::Response) -> bool {
+    response.errors.iter().any(|error| code_of(error) == FaultCode::Unavailable)
+}
+
 /// Completes an error of async-graphql, which has a code only if a resolver gave it one.
 fn publish(error: &mut ServerError, request: &RequestId) {
     failures::settle(error);
@@ -190,9 +195,9 @@ pub fn code_of(error: &ServerError) -> FaultCode {
     if let Some(Value::String(word)) = error.extensions.as_ref().and_then(|extensions| extensions.get("code")) {
         return word.parse().unwrap_or(FaultCode::Internal);
     }
-    match error.source::<Error>() {
+    match failures::source::<Error>(error) {
         Some(known) => public_code(known),
-        None if error.source.is_some() => FaultCode::Internal,
+        None if failures::has_source(error) => FaultCode::Internal,
         None => FaultCode::ValidationFailed,
     }
 }
@@ -447,6 +452,25 @@ mod tests {
         );
         let refused = ServerError::new("x", None);
         assert!(matches!(finish(async_graphql::Response::from_errors(vec![refused]), &id()), Outcome::Errors(_)));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_lacks_something_that_is_down_is_told_from_one_that_failed() {
+        struct Query;
+        #[async_graphql::Object]
+        impl Query {
+            async fn down(&self) -> async_graphql::Result<i32> {
+                Err(async_graphql::Error::new_with_source(Error::unavailable("Try again.", "secret")))
+            }
+            async fn wrong(&self) -> async_graphql::Result<i32> {
+                Err(async_graphql::Error::new_with_source(Error::argument("first", "Too large.")))
+            }
+        }
+        let schema = async_graphql::Schema::build(Query, async_graphql::EmptyMutation, async_graphql::EmptySubscription);
+        let schema = schema.extension(failures::ErrorPaths).finish();
+        assert!(is_unavailable(&schema.execute("{ down }").await));
+        assert!(!is_unavailable(&schema.execute("{ wrong }").await));
+        assert!(!is_unavailable(&schema.execute("{ __typename }").await));
     }
 
     #[test]

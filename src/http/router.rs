@@ -27,6 +27,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use std::{any::Any, convert::Infallible, sync::Arc, time::Duration};
 use tower::util::BoxCloneSyncService;
 use tower_http::{
+    CompressionLevel,
     catch_panic::CatchPanicLayer,
     compression::{
         CompressionLayer,
@@ -68,7 +69,11 @@ pub fn router(state: HttpState, objects: Option<ObjectService>) -> Result<Router
         .route("/.well-known/jwks.json", get(jwks))
         .fallback(playground::file_or_not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE).and(NotForContentType::SSE)));
+        .layer(
+            CompressionLayer::new()
+                .quality(CompressionLevel::Fastest)
+                .compress_when(SizeAbove::new(COMPRESS_ABOVE).and(NotForContentType::SSE)),
+        );
     // Objects are documents, which are compressed already, and their answers are signed for as they are.
     let routes = match objects {
         Some(objects) => routes.route_service("/claimwright/{*key}", objects),

@@ -1,6 +1,7 @@
 //! Serving: accepts connections, bounds the time for headers, drains on shutdown. hyper's own builder is used because
 //! `axum::serve` has no time-outs. It must not know routes.
 
+use super::observe::Open;
 use crate::error::{Error, Result};
 use axum::{Router, body::Body};
 use hyper::{body::Incoming, service::service_fn};
@@ -8,8 +9,11 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulShutdown},
 };
-use std::{net::SocketAddr, time::Duration};
-use tokio::net::{TcpListener, TcpStream};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tokio_util::{
     sync::CancellationToken,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
@@ -21,9 +25,12 @@ const MAX_HEAD: u32 = 64 << 10;
 /// Pause after a failed accept (no more file descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a connection may take.
+/// How many connections there may be, and how long each may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
+    /// Most connections at once. Who comes beyond them waits, unaccepted, until one has ended: silent ones are cut after
+    /// the time for a head, so nobody can hold all of them by doing nothing.
+    pub connections: usize,
     /// Longest time for the head of a request to arrive, and for an idle connection to stay open.
     pub head: Duration,
     /// Longest time that requests and sockets have to end when the process drains.
@@ -37,6 +44,28 @@ pub struct Connection {
     /// Address of the peer.
     pub peer: SocketAddr,
     _open: TaskTrackerToken,
+    _place: Arc<Place>,
+}
+
+/// One of the connections that there may be.
+#[derive(Debug)]
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    _open: Open,
+}
+
+/// Waits for a place. It is said once when all are taken, and again only after one was free at once.
+async fn place(places: &Arc<Semaphore>, were_taken: &mut bool) -> Option<Place> {
+    let free = Arc::clone(places).try_acquire_owned().ok();
+    if free.is_none() && !*were_taken {
+        tracing::warn!("as many connections as may be are open (MAX_CONNECTIONS); others wait");
+    }
+    *were_taken = free.is_none();
+    let permit = match free {
+        Some(permit) => permit,
+        None => Arc::clone(places).acquire_owned().await.ok()?,
+    };
+    Some(Place { _permit: permit, _open: Open::connection() })
 }
 
 /// Serves until `shutdown` is cancelled, then waits for the grace period for requests and sockets that are open.
@@ -47,11 +76,17 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
     let address = listener.local_addr().map_err(Error::internal)?;
     let (graceful, open, cut) = (GracefulShutdown::new(), TaskTracker::new(), CancellationToken::new());
     let builder = builder(timing.head);
+    let (places, mut were_taken) = (Arc::new(Semaphore::new(timing.connections)), false);
     loop {
+        let place = tokio::select! {
+            () = shutdown.cancelled() => break,
+            place = place(&places, &mut were_taken) => place,
+        };
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
+        let Some(place) = place.map(Arc::new) else { break };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -61,7 +96,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
             }
         };
         let (builder, router, shutdown, cut) = (builder.clone(), router.clone(), shutdown.clone(), cut.clone());
-        let (watcher, connection) = (graceful.watcher(), Connection { peer, _open: open.token() });
+        let (watcher, connection) = (graceful.watcher(), Connection { peer, _open: open.token(), _place: place });
         open.spawn(async move {
             if !has_spoken(&stream, timing.head, &shutdown).await {
                 return;

@@ -1,5 +1,6 @@
-//! What checks of a document have to know of the schema, read from the SDL once: kinds of types, types of fields, and how
-//! many items a field may answer. What is not in the SDL (introspection) counts as one object. It must not check anything.
+//! What checks of a document have to know of the schema, read from the SDL once: kinds of types, types of fields and of
+//! their arguments, and how many items a field may answer. What is not in the SDL (introspection) counts as one object. It
+//! must not check anything.
 
 use crate::{
     domain::paging,
@@ -7,7 +8,7 @@ use crate::{
 };
 use async_graphql::parser::{
     parse_schema,
-    types::{BaseType, FieldDefinition, OperationType, Type, TypeKind, TypeSystemDefinition},
+    types::{BaseType, FieldDefinition, InputValueDefinition, OperationType, Type, TypeDefinition, TypeKind, TypeSystemDefinition},
 };
 use async_graphql_value::ConstValue;
 use std::collections::{HashMap, HashSet};
@@ -16,6 +17,7 @@ use std::collections::{HashMap, HashSet};
 #[derive(Debug)]
 pub struct SchemaTypes {
     types: HashMap<String, Shape>,
+    inputs: HashMap<String, Input>,
     roots: [String; 3],
 }
 
@@ -43,6 +45,40 @@ pub struct FieldShape {
     pub ty: Type,
     /// How many objects it answers.
     pub items: Items,
+    /// Its arguments.
+    pub arguments: HashMap<String, InputShape>,
+}
+
+/// What values of a type of inputs look like.
+#[derive(Debug)]
+pub enum Input {
+    /// As the scalar of this name says.
+    Scalar(String),
+    /// One of these names.
+    Enum(HashSet<String>),
+    /// An object.
+    Object {
+        /// Its fields.
+        fields: HashMap<String, InputShape>,
+        /// Exactly one of them is there and not null.
+        one_of: bool,
+    },
+}
+
+/// An argument or a field of an input object.
+#[derive(Debug)]
+pub struct InputShape {
+    /// Its type.
+    pub ty: Type,
+    /// Whether it may be left out though it may not be null.
+    pub has_default: bool,
+}
+
+impl InputShape {
+    /// True if it has to be there.
+    pub const fn is_required(&self) -> bool {
+        !self.ty.nullable && !self.has_default
+    }
 }
 
 /// How many objects a field answers.
@@ -76,7 +112,7 @@ impl SchemaTypes {
     pub fn of(sdl: &str) -> Result<Self> {
         let document = parse_schema(sdl).map_err(Error::internal)?;
         let mut roots = ["Query", "Mutation", "Subscription"].map(str::to_owned);
-        let mut definitions = Vec::new();
+        let (mut definitions, mut inputs) = (Vec::new(), HashMap::new());
         for definition in document.definitions {
             match definition {
                 TypeSystemDefinition::Schema(schema) => {
@@ -88,6 +124,7 @@ impl SchemaTypes {
                     });
                 }
                 TypeSystemDefinition::Type(definition) => {
+                    inputs.extend(input(&definition.node));
                     let (kind, fields) = match definition.node.kind {
                         TypeKind::Object(object) => (Kind::Object, object.fields),
                         TypeKind::Interface(interface) => (Kind::Abstract, interface.fields),
@@ -103,14 +140,19 @@ impl SchemaTypes {
             definitions.iter().filter(|(_, kind, _)| *kind != Kind::Leaf).map(|(name, _, _)| name.clone()).collect();
         let mut types = HashMap::new();
         for (name, kind, fields) in definitions {
-            let shape = |field: FieldDefinition| FieldShape { items: items(&name, &field, &composite), ty: field.ty.node };
+            let shape = |field: FieldDefinition| FieldShape {
+                items: items(&name, &field, &composite),
+                arguments: shapes(field.arguments.iter().map(|argument| &argument.node)),
+                ty: field.ty.node,
+            };
             let fields = fields.into_iter().map(|field| (field.node.name.node.to_string(), shape(field.node))).collect();
             types.insert(name, Shape { kind, fields });
         }
         for scalar in ["Int", "Float", "String", "Boolean", "ID"] {
             types.entry(scalar.to_owned()).or_insert(Shape { kind: Kind::Leaf, fields: HashMap::new() });
+            inputs.entry(scalar.to_owned()).or_insert(Input::Scalar(scalar.to_owned()));
         }
-        Ok(Self { types, roots })
+        Ok(Self { types, inputs, roots })
     }
 
     /// Name of the subscription root.
@@ -133,10 +175,36 @@ impl SchemaTypes {
         self.types.get(parent?)?.fields.get(name)
     }
 
+    /// What values of a type of inputs look like; none for any other type.
+    pub fn input(&self, name: &str) -> Option<&Input> {
+        self.inputs.get(name)
+    }
+
     /// Kind of a type.
     pub fn kind(&self, name: Option<&str>) -> Kind {
         name.and_then(|name| self.types.get(name)).map_or(Kind::Object, |shape| shape.kind)
     }
+}
+
+/// A type of inputs, with its name.
+fn input(definition: &TypeDefinition) -> Option<(String, Input)> {
+    let name = definition.name.node.to_string();
+    let input = match &definition.kind {
+        TypeKind::Scalar => Input::Scalar(name.clone()),
+        TypeKind::Enum(values) => Input::Enum(values.values.iter().map(|value| value.node.value.node.to_string()).collect()),
+        TypeKind::InputObject(object) => Input::Object {
+            fields: shapes(object.fields.iter().map(|field| &field.node)),
+            one_of: definition.directives.iter().any(|directive| directive.node.name.node == "oneOf"),
+        },
+        TypeKind::Object(_) | TypeKind::Interface(_) | TypeKind::Union(_) => return None,
+    };
+    Some((name, input))
+}
+
+fn shapes<'a>(definitions: impl Iterator<Item = &'a InputValueDefinition>) -> HashMap<String, InputShape> {
+    let shape =
+        |definition: &InputValueDefinition| InputShape { ty: definition.ty.node.clone(), has_default: definition.default_value.is_some() };
+    definitions.map(|definition| (definition.name.node.to_string(), shape(definition))).collect()
 }
 
 /// The named type inside of lists.
@@ -161,6 +229,9 @@ fn items(parent: &str, field: &FieldDefinition, composite: &HashSet<String>) -> 
         Items::Connection { default }
     } else if !is_list || !composite.contains(named(ty)) {
         Items::One
+    } else if parent == "AifSelection" {
+        // as many as the batch has projects
+        Items::Page { default: u64::from(paging::MAX_PAGE_SIZE.unsigned_abs()) }
     } else if argument("first").is_some() {
         Items::Page { default }
     } else if argument("ids").is_some() {

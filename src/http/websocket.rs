@@ -3,7 +3,7 @@
 //! What a message is, `dialect` knows; what an event is, the schema.
 
 use super::{
-    Front, RequestId, auth,
+    Front, RequestId, admission, auth,
     closing::Close,
     dialect::{ClientMessage, Dialect},
     document::{Operation, Rejection},
@@ -19,15 +19,13 @@ use crate::{
 };
 use axum::extract::ws::{Message, WebSocket};
 use futures::{FutureExt, SinkExt, StreamExt};
-use std::{collections::HashMap, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::IpAddr, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
     task::AbortHandle,
     time::{Instant, Sleep, sleep_until},
 };
 
-/// Longest time from opening a socket to `connection_init`.
-const INIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time that open subscriptions get to say why they end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often the peer is pinged, and when a silent one is given up. A client that only reads slowly answers late.
@@ -36,9 +34,9 @@ const SILENCE: Duration = Duration::from_mins(3);
 /// Most operations that run on one socket.
 const MAX_OPERATIONS: usize = 100;
 
-/// Runs a session until the socket is closed.
-pub async fn serve(front: Arc<Front>, id: RequestId, dialect: Dialect, socket: WebSocket) {
-    Session::new(front, id, dialect).run(socket).await;
+/// Runs a session with a client at an address until the socket is closed.
+pub async fn serve(front: Arc<Front>, id: RequestId, dialect: Dialect, address: IpAddr, socket: WebSocket) {
+    Session::new(front, id, dialect, address).run(socket).await;
 }
 
 /// A step of an operation, with the operation that it is from. Ids may be used again, serials are not.
@@ -74,6 +72,7 @@ struct Session {
     front: Arc<Front>,
     id: RequestId,
     dialect: Dialect,
+    address: IpAddr,
     phase: Phase,
     phase_ends: Pin<Box<Sleep>>,
     operations: HashMap<String, Running>,
@@ -87,15 +86,16 @@ struct Session {
 }
 
 impl Session {
-    fn new(front: Arc<Front>, id: RequestId, dialect: Dialect) -> Self {
+    fn new(front: Arc<Front>, id: RequestId, dialect: Dialect, address: IpAddr) -> Self {
         let (queue, outputs) = mpsc::channel(MAX_QUEUED);
-        let now = Instant::now();
+        let (now, init_timeout) = (Instant::now(), front.state.settings.socket_init_timeout);
         Self {
             front,
             id,
             dialect,
+            address,
             phase: Phase::Opening,
-            phase_ends: Box::pin(sleep_until(now + INIT_TIMEOUT)),
+            phase_ends: Box::pin(sleep_until(now + init_timeout)),
             operations: HashMap::new(),
             serial: 0,
             queue,
@@ -218,15 +218,10 @@ impl Session {
             Phase::Ending(close) => return Err(close.clone()),
         }
         let token = auth::init_token(payload).ok_or(Close::FORBIDDEN)?;
-        let (principal, actor) = auth::sign_in(&self.front.state, token).await.map_err(|error| {
-            // Describing the error logs its cause.
-            PublicError::of(&error, &self.id);
-            match &error {
-                Error::Fault(fault) if matches!(fault.code, FaultCode::Unauthenticated | FaultCode::Forbidden) => Close::FORBIDDEN,
-                Error::Fault(fault) if fault.code != FaultCode::Internal => Close::TRY_LATER,
-                _ => Close::INTERNAL,
-            }
-        })?;
+        let (principal, actor) = match auth::sign_in(&self.front.state, token).await {
+            Ok(signed_in) => signed_in,
+            Err(error) => return Err(self.not_signed_in(&error).await),
+        };
         if let Some(person) = actor.user {
             self.place = Some(self.front.places.socket_of(person).ok_or(Close::TOO_MANY_SOCKETS)?);
         }
@@ -235,6 +230,20 @@ impl Session {
         self.phase_ends.as_mut().reset(Instant::now() + left);
         self.dialect.ack().into_iter().for_each(|message| self.outbox.push_text(message));
         Ok(())
+    }
+
+    /// How the socket is closed if its token is not accepted.
+    async fn not_signed_in(&self, error: &Error) -> Close {
+        // Describing the error logs its cause.
+        PublicError::of(error, &self.id);
+        if admission::count_failed_sign_in(&self.front, self.address, error).await.is_some() {
+            return Close::TRY_LATER;
+        }
+        match error {
+            Error::Fault(fault) if matches!(fault.code, FaultCode::Unauthenticated | FaultCode::Forbidden) => Close::FORBIDDEN,
+            Error::Fault(fault) if fault.code != FaultCode::Internal => Close::TRY_LATER,
+            _ => Close::INTERNAL,
+        }
     }
 
     fn subscribe(&mut self, id: String, operation: Operation) -> Result<(), Close> {
@@ -289,7 +298,7 @@ impl Session {
         }
         match step {
             Step::Result(result) => self.outbox.push_text(self.dialect.next(&id, &result)),
-            Step::Errors(errors) => {
+            Step::Errors(errors) | Step::Lost(errors) => {
                 self.operations.remove(&id);
                 self.outbox.push_text(self.dialect.error(&id, &errors));
             }

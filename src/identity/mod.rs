@@ -14,7 +14,7 @@ pub use local::LocalIssuer;
 
 use crate::{
     domain::actor::Principal,
-    error::{Error, FaultCode},
+    error::{Error, Fault, FaultCode},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
@@ -62,8 +62,16 @@ impl From<IdentityError> for Error {
             IdentityError::KeysUnavailable => FaultCode::Unavailable,
             _ => FaultCode::Unauthenticated,
         };
-        Self::fault(code, error.to_string())
+        Self::Fault(Fault { code, message: error.to_string(), argument: None, source: Some(Box::new(error)) })
     }
+}
+
+/// True if an error says that a token was never one: neither that there is none nor that a good one has ended.
+#[must_use]
+pub fn is_of_a_bad_token(error: &Error) -> bool {
+    let Error::Fault(fault) = error else { return false };
+    let reason = fault.source.as_ref().and_then(|source| source.downcast_ref::<IdentityError>());
+    fault.code == FaultCode::Unauthenticated && !matches!(reason, Some(IdentityError::Missing | IdentityError::Expired))
 }
 
 /// Whose tokens are accepted.

@@ -14,6 +14,8 @@ pub enum Caller {
     Person(Actor),
     /// Whoever calls from an address without a token.
     Address(IpAddr),
+    /// Whoever tries tokens from an address that are no good.
+    SignIn(IpAddr),
 }
 
 /// Where a caller stands.
@@ -81,7 +83,7 @@ impl RateLimits {
         let limits = self.core.limits.as_ref()?;
         Some(match caller {
             Caller::Person(_) => &limits.person,
-            Caller::Address(_) => &limits.address,
+            Caller::Address(_) | Caller::SignIn(_) => &limits.address,
         })
     }
 }
@@ -93,23 +95,30 @@ impl Caller {
         match self {
             Self::Person(_) => "person",
             Self::Address(_) => "address",
+            Self::SignIn(_) => "sign_in",
         }
     }
 
-    /// The two kinds never share a key. A provider gives a customer a whole /64 of IPv6, so that counts as one address.
+    /// No two kinds share a key.
     fn key(&self) -> String {
         match self {
             Self::Person(actor) => match actor.user {
                 Some(user) => format!("person:{}", user.0),
                 None => format!("workspace:{}", actor.workspace.0),
             },
-            Self::Address(address) => match address.to_canonical() {
-                IpAddr::V4(address) => format!("address:{address}"),
-                IpAddr::V6(address) => {
-                    let [a, b, c, d, ..] = address.segments();
-                    format!("address:{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-                }
-            },
+            Self::Address(address) => format!("address:{}", network(*address)),
+            Self::SignIn(address) => format!("sign-in:{}", network(*address)),
+        }
+    }
+}
+
+/// A provider gives a customer a whole /64 of IPv6, so that counts as one address.
+fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
         }
     }
 }
@@ -134,5 +143,7 @@ mod tests {
         assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
         assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
         assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+        let address = "192.0.2.1".parse().unwrap();
+        assert_ne!(Caller::Address(address).key(), Caller::SignIn(address).key(), "failures take nothing from who has no token");
     }
 }

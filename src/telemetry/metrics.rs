@@ -72,6 +72,7 @@ pub const METRICS: &[Metric] = &[
         &["operation"],
         "Time in an operation's resolvers, all together, with the statements that they wait for; subscriptions are not in it.",
     ),
+    gauge("claimwright_connections_open", &[], "Connections that are open, those of sockets and probes included."),
     gauge("claimwright_sockets_open", &[], "WebSockets that are open."),
     gauge("claimwright_subscriptions_open", &[], "Subscriptions that are open, on any transport."),
     histogram(

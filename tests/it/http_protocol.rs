@@ -74,6 +74,9 @@ async fn the_media_type_is_the_one_that_is_asked_for() {
     app.stop().await;
 }
 
+const FIRST: &str = "query($n: Int) { batches(first: $n) { totalCount } }";
+const FILTER: &str = "query($f: BatchFilter) { batches(filter: $f) { totalCount } }";
+
 /// Well-formed requests whose operation cannot be executed.
 fn request_errors() -> Vec<(&'static str, Value)> {
     vec![
@@ -98,6 +101,34 @@ fn request_errors() -> Vec<(&'static str, Value)> {
         ("missing variable", json!({ "query": "query($n: String!) { __type(name: $n) { name } }" })),
         ("null variable", json!({ "query": "query($n: String!) { __type(name: $n) { name } }", "variables": { "n": null } })),
         ("wrong variable", json!({ "query": "query($n: String!) { __type(name: $n) { name } }", "variables": { "n": 7 } })),
+        ("Int beyond 32 bits", json!({ "query": "{ batches(first: 3000000000) { totalCount } }" })),
+        ("text for an Int", json!({ "query": "{ batches(first: \"10\") { totalCount } }" })),
+        ("fraction for an Int", json!({ "query": "{ batches(first: 1.5) { totalCount } }" })),
+        ("string for an enum", json!({ "query": "{ batches(filter: { lifecycle: [\"ACTIVE\"] }) { totalCount } }" })),
+        ("no day", json!({ "query": "{ batches(filter: { notificationDueBefore: \"2026-02-30\" }) { totalCount } }" })),
+        ("no moment", json!({ "query": "{ ...f } fragment f on Query { projects(filter: { updatedSince: \"now\" }) { totalCount } }" })),
+        ("null in a list", json!({ "query": "{ nodes(ids: [null]) { id } }" })),
+        ("field that an input has not", json!({ "query": "{ batches(filter: { shoeSize: 1 }) { totalCount } }" })),
+        ("Int variable beyond 32 bits", json!({ "query": FIRST, "variables": { "n": 3_000_000_000_u64 } })),
+        ("text for an Int variable", json!({ "query": FIRST, "variables": { "n": "abc" } })),
+        ("fraction for an Int variable", json!({ "query": FIRST, "variables": { "n": 1.5 } })),
+        ("default beyond 32 bits", json!({ "query": "query($n: Int = 3000000000) { batches(first: $n) { totalCount } }" })),
+        ("enum variable that is none", json!({ "query": FILTER, "variables": { "f": { "activity": ["LAZY"] } } })),
+        ("field that an input variable has not", json!({ "query": FILTER, "variables": { "f": { "shoeSize": 1 } } })),
+        ("day in a variable that is none", json!({ "query": FILTER, "variables": { "f": { "notificationDueBefore": "soon" } } })),
+        (
+            "float for a decimal",
+            json!({
+                "query": "query($i: AifSelectionInput!) { aifSelectionFor(input: $i) { __typename } }",
+                "variables": { "i": { "projects": [{ "ref": "a", "expenditure": 0.1 }] } }
+            }),
+        ),
+        (
+            "nested variable in the wrong place",
+            json!({
+                "query": "query($n: Float) { projects(filter: { scoreBelow: $n }) { totalCount } }", "variables": { "n": 1 }
+            }),
+        ),
         ("unknown variable", json!({ "query": "{ __type(name: $n) { name } }" })),
         ("unused variable", json!({ "query": "query($n: String) { __typename }" })),
         ("variable of an unknown type", json!({ "query": "query($n: Nothing) { __typename @include(if: $n) }" })),
@@ -135,6 +166,8 @@ async fn what_is_not_a_request_is_refused_in_every_media_type() {
         "{\"qeury\":\"{ __typename }\"}",
         "{\"query\":null}",
         "{\"query\":\"{ __typename }\",\"query\":\"{ __typename }\"}",
+        "{\"query\":\"{ __typename }\",\"variables\":{\"a\":1,\"a\":2}}",
+        "{\"query\":\"{ __typename }\",\"extensions\":{\"x\":[{\"a\":1,\"a\":1}]}}",
         "{\"query\":\"{ __typename }\"} trailing",
         "{\"query\":\"{ __typename }\",\"variables\":{\"f\":\"#__graphql_file__:0\"}}",
     ]

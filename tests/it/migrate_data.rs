@@ -13,7 +13,7 @@ const BUCKET: &str = "claims";
 const EVERYTHING: &str = "query($id: ID!) { viewer { user { id email } workspace { id name } } templates(first: 50) { nodes { id key } } \
     batch(id: $id) { id name revision createdAt updatedAt eventCursor activity lifecycle meanScore counts { total needsReview approved } \
     totalQualifyingExpenditure { amount } \
-    projects(first: 100) { totalCount edges { cursor } nodes { id externalRef name revision status importRow createdAt costs { staff total } \
+    projects(first: 10) { totalCount edges { cursor } nodes { id externalRef name revision status importRow createdAt costs { staff total } \
       facts { sector startDate workStatus baseline competentProfessionalYears } quality { score issues { code severity message } } \
       sections { id key title state revision text wordCount revisions(first: 5) { nodes { number text source note createdAt author { email } attempt { id } } } } } } \
     runs(first: 5) { nodes { id status counts { total succeeded } attempts(first: 100) { totalCount nodes { id status promptHash inputTokens } } } } \

@@ -31,6 +31,21 @@ pub fn is_of_a_field(error: &ServerError) -> bool {
     mark(error).is_some()
 }
 
+/// What an error was made of, marked or not.
+#[must_use]
+pub fn source<T: Any + Send + Sync>(error: &ServerError) -> Option<&T> {
+    match mark(error) {
+        Some(failed) => failed.source.as_ref()?.downcast_ref(),
+        None => error.source(),
+    }
+}
+
+/// True if it was made of something.
+#[must_use]
+pub fn has_source(error: &ServerError) -> bool {
+    mark(error).map_or(error.source.is_some(), |failed| failed.source.is_some())
+}
+
 /// Takes the mark away and gives the error its path and its source.
 pub fn settle(error: &mut ServerError) {
     let Some(FailedAt { path, source }) = mark(error) else { return };

@@ -39,11 +39,11 @@ on_both! {
             made["externalRef"] = json!(words);
             made["name"] = json!(words);
             adviser.create_project(&batch, made).await;
-            let query = "query($text: String!, $id: ID!) { batches(filter: { text: $text, lifecycle: [ACTIVE] }) { totalCount nodes { name } } \
+            let query = "query($text: String!, $key: ID!, $id: ID!) { batches(filter: { text: $text, lifecycle: [ACTIVE] }) { totalCount nodes { name } } \
                 projects(filter: { text: $text, sector: [$text], claimRef: [$text] }) { totalCount } \
                 templates(filter: { text: $text }) { totalCount } template(by: { key: $text }) { id } \
-                projectByRef(batchId: $id, externalRef: $text) { name } node(id: $text) { id } batch(id: $text) { id } }";
-            let data = adviser.run(query, json!({ "text": words, "id": batch })).await;
+                projectByRef(batchId: $id, externalRef: $text) { name } node(id: $key) { id } batch(id: $key) { id } }";
+            let data = adviser.run(query, json!({ "text": words, "key": words, "id": batch })).await;
             assert_eq!(data["projectByRef"]["name"], *words, "{data}");
             assert!(data["batches"]["nodes"].as_array().is_some_and(|nodes| nodes.iter().any(|node| node["name"] == *words)), "{words}: {data}");
             assert_eq!((&data["projects"]["totalCount"], &data["templates"]["totalCount"]), (&json!(0), &json!(0)), "{words}: {data}");

@@ -8,6 +8,7 @@ mod endurance;
 mod failures;
 mod injection;
 mod membership;
+mod origins;
 mod quotas;
 mod signatures;
 mod slow;

@@ -14,7 +14,7 @@ use std::time::Duration;
 const VIEWER: &str = "{ viewer { user { displayName } workspace { id } } }";
 
 /// Signs whatever header and claims it is given, with the server's key or another.
-struct Forge {
+pub struct Forge {
     own: EncodingKey,
     other: EncodingKey,
     kid: String,
@@ -22,7 +22,7 @@ struct Forge {
 }
 
 impl Forge {
-    fn of(app: &TestApp) -> Self {
+    pub fn of(app: &TestApp) -> Self {
         let pem = |path: &std::path::Path| EncodingKey::from_rsa_pem(&std::fs::read(path).expect("a key")).expect("a key");
         let other = tempfile::tempdir().expect("a folder");
         drop(LocalIssuer::open(other.path()).expect("an issuer"));
@@ -56,7 +56,7 @@ impl Forge {
     }
 
     /// With the server's own key: only the claims are wrong.
-    fn claiming(&self, more: Value) -> String {
+    pub fn claiming(&self, more: Value) -> String {
         let mut claims = self.claims.clone();
         more.as_object().expect("an object").iter().for_each(|(name, value)| claims[name] = value.clone());
         Self::sign(&self.own, &self.header(json!({})), &claims.to_string())

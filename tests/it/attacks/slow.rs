@@ -6,7 +6,7 @@ use crate::support::{Mode, PATIENCE, TestApp};
 use claimwright::repositories::db::Scope;
 use serde_json::json;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{interval, timeout};
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -101,5 +101,47 @@ async fn an_operation_that_takes_too_long_is_given_up_with_504() {
     let (status, answer) = adviser.send("mutation { createBatch(input: { name: \"Late\" }) { batch { id } } }", json!({})).await;
     assert_eq!((status, super::code(&answer)), (504, "TIMEOUT"), "{answer}");
     drop(writer);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn connections_have_a_number_and_who_comes_beyond_waits_for_the_next_that_is_free() {
+    let app = TestApp::start_on(Mode::Embedded, &[("MAX_CONNECTIONS", "3"), ("MAX_SOCKETS", "2")], |_| {}).await;
+    let request = format!("GET /health HTTP/1.1\r\nhost: {}\r\n\r\n", authority(&app.url()));
+    let mut buffer = [0; 4096];
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut stream = connect(&app.url()).await;
+        stream.write_all(request.as_bytes()).await.expect("written");
+        assert!(stream.read(&mut buffer).await.expect("an answer") > 0);
+        held.push(stream);
+    }
+    let mut beyond = connect(&app.url()).await;
+    beyond.write_all(request.as_bytes()).await.expect("written");
+    // the server goes on with those that it has, many times over, and does not come to the one beyond
+    for _ in 0..50 {
+        for stream in &mut held {
+            stream.write_all(request.as_bytes()).await.expect("written");
+            assert!(stream.read(&mut buffer).await.expect("an answer") > 0);
+        }
+    }
+    assert!(beyond.try_read(&mut buffer).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "answered beyond the limit");
+    drop(held.pop());
+    let answered = timeout(PATIENCE, beyond.read(&mut buffer)).await.expect("its turn comes").expect("an answer");
+    assert!(String::from_utf8_lossy(&buffer[..answered]).starts_with("HTTP/1.1 200"));
+    drop((held, beyond));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn silent_connections_cannot_hold_all_places() {
+    let few = [("MAX_CONNECTIONS", "3"), ("MAX_SOCKETS", "2")];
+    let app = TestApp::start_on(Mode::Embedded, &few, |surroundings| surroundings.patience.head = SHORT).await;
+    let mut silent = Vec::new();
+    for _ in 0..12 {
+        silent.push(connect(&app.url()).await);
+    }
+    timeout(PATIENCE, assert_alive(&app)).await.expect("honest clients have their turn");
+    drop(silent);
     app.stop().await;
 }

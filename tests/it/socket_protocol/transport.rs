@@ -64,6 +64,14 @@ async fn every_message_that_a_client_may_not_send_closes_the_socket_with_4400_an
     }
     junk.push(json!({ "type": "subscribe", "id": "1", "payload": { "query": null } }).to_string());
     junk.push(format!("{{\"type\":\"ping\",\"payload\":{}", "{\"a\":".repeat(5000)));
+    // a name that stands twice, at any depth
+    junk.push(r#"{"type":"ping","type":"ping"}"#.into());
+    junk.push(r#"{"type":"subscribe","id":"1","id":"2","payload":{"query":"{ __typename }"}}"#.into());
+    junk.push(r#"{"type":"subscribe","id":"1","payload":{"query":"{ __typename }","query":"{ __typename }"}}"#.into());
+    junk.push(r#"{"type":"subscribe","id":"1","payload":{"query":"{ __typename }","variables":{"a":[{"b":1,"b":1}]}}}"#.into());
+    // longer than any client makes it
+    junk.push(json!({ "type": "subscribe", "id": "x".repeat(257), "payload": payload }).to_string());
+    junk.push(json!({ "type": "complete", "id": "é".repeat(129) }).to_string());
     assert!(junk.len() > 70, "{}", junk.len());
     for message in junk {
         let mut socket = signed_in(&app, &adviser, TRANSPORT).await;
@@ -105,7 +113,7 @@ async fn a_subprotocol_that_is_not_spoken_is_told_by_4406() {
 
 #[tokio::test]
 async fn a_socket_without_connection_init_is_closed_with_4408_however_much_it_pings() {
-    let app = TestApp::start(Mode::Embedded).await;
+    let app = TestApp::start_on(Mode::Embedded, &[("SOCKET_INIT_TIMEOUT", "1")], |_| {}).await;
     let mut silent = RawSocket::open(&app.url(), TRANSPORT).await;
     let mut pinging = RawSocket::open(&app.url(), TRANSPORT).await;
     let mut old = RawSocket::open(&app.url(), super::LEGACY).await;
@@ -232,6 +240,11 @@ on_both! {
             ("query A { __typename } query B { __typename }", json!({}), "VALIDATION_FAILED"),
             ("query($n: String!) { __type(name: $n) { name } }", json!({}), "VALIDATION_FAILED"),
             ("query($n: String!) { __type(name: $n) { name } }", json!({ "n": 7 }), "VALIDATION_FAILED"),
+            ("{ batches(first: 3000000000) { totalCount } }", json!({}), "VALIDATION_FAILED"),
+            ("query($n: Int) { batches(first: $n) { totalCount } }", json!({ "n": 3_000_000_000_u64 }), "VALIDATION_FAILED"),
+            ("query($n: Int) { batches(first: $n) { totalCount } }", json!({ "n": "abc" }), "VALIDATION_FAILED"),
+            ("query($n: Int) { batches(first: $n) { totalCount } }", json!({ "n": 1.5 }), "VALIDATION_FAILED"),
+            ("subscription { batchProgress(batchId: 1.5) { __typename } }", json!({}), "VALIDATION_FAILED"),
             ("{ ...f } fragment f on Query { ...f }", json!({}), "VALIDATION_FAILED"),
             ("subscription { a: batchProgress(batchId: \"x\") { __typename } b: batchProgress(batchId: \"x\") { __typename } }", json!({}), "VALIDATION_FAILED"),
             (WATCH, json!({ "id": "nonsense" }), "NOT_FOUND"),

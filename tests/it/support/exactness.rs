@@ -8,7 +8,7 @@ impl Client {
     /// Asserts that every section of so many projects has its text and one revision; gives how many sections there are.
     pub async fn has_each_section_once(&self, batch: &str, projects: usize) -> usize {
         let query = "query($id: ID!) { batch(id: $id) { activity activeRun { id } counts { total draft queued generating needsReview approved failed } \
-            projects(first: 100) { totalCount nodes { status quality { score } sections { state text revision revisions(first: 5) { totalCount nodes { number } } } } } } }";
+            projects(first: 100) { totalCount nodes { status quality { score } sections { state text revision revisions(first: 2) { totalCount nodes { number } } } } } } }";
         let data = self.run(query, json!({ "id": batch })).await;
         let batch = &data["batch"];
         assert_eq!((&batch["activity"], &batch["activeRun"]), (&json!("IN_REVIEW"), &Value::Null));
