@@ -5,6 +5,7 @@ pub mod aif;
 pub mod answers;
 pub mod batches;
 pub mod builtin_templates;
+pub mod drafts;
 pub mod events;
 pub mod exports;
 pub mod generations;

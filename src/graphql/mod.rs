@@ -5,6 +5,7 @@ pub mod aif;
 pub mod batches;
 pub mod connections;
 pub mod context;
+pub mod drafts;
 pub mod exports;
 pub mod facts;
 pub mod failures;
