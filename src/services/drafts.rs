@@ -31,7 +31,7 @@ use tokio::time::{Instant, timeout_at};
 use watcher::Watcher;
 
 /// How long a snapshot waits for writers to say what they have written so far.
-const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Use cases of texts while they are written.
 #[derive(Debug, Clone)]
