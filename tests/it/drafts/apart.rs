@@ -1,12 +1,27 @@
 //! Watchers in another process than the one that writes, with Redis between them: it is all the same to them, also while
 //! Redis is away and after it has come back empty.
 
-use super::{KEY, one_section, only};
+use super::{KEY, only};
 use crate::support::dictated::DictatedDrafter;
 use crate::support::drafts::Page;
 use crate::support::pair::Pair;
 use crate::support::servers::OwnRedis;
-use serde_json::Value;
+use crate::support::{Client, accepted, row};
+use serde_json::{Value, json};
+
+/// A batch of one project with one section, without an import: each process has a folder of its own, so the file of one
+/// cannot be read by the other.
+async fn one_section(client: &Client) -> (String, String) {
+    let template = client.template_of("One section", &[KEY]).await;
+    let id = |value: &Value| value.as_str().expect("an id").to_owned();
+    let query = "mutation($input: CreateBatchInput!) { createBatch(input: $input) { batch { id } userErrors { code message } } }";
+    let data = client.run(query, json!({ "input": { "name": "Acme", "templateId": template } })).await;
+    let batch = id(&accepted(&data, "createBatch")["batch"]["id"]);
+    let query = "mutation($input: CreateProjectInput!) { createProject(input: $input) { project { id } userErrors { code message } } }";
+    let data = client.run(query, json!({ "input": { "batchId": batch, "name": "Project 1", "facts": row(1)["facts"] } })).await;
+    let project = id(&accepted(&data, "createProject")["project"]["id"]);
+    (batch, project)
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_text_is_seen_from_every_process_and_heals_after_redis_was_away() {
