@@ -60,7 +60,7 @@ async fn a_text_that_nobody_watches_is_not_published() {
     let (desk, mut listener) = desk().await;
     let pen = desk.begin(&attempt(7));
     pen.push("The kiln");
-    pen.publishing(sleep(Duration::from_secs(60))).await;
+    pen.publishing(sleep(Duration::from_mins(1))).await;
     pen.finish().await;
     assert_eq!(heard(&mut listener), []);
     assert!(desk.sheets().is_empty());
