@@ -24,6 +24,7 @@ use crate::repositories::db::Db;
 use crate::repositories::jobs;
 use crate::services::Services;
 use crate::services::core::{Clock, Core, IdSource};
+use crate::services::drafts::desk::Desk;
 use crate::services::health::Check;
 use crate::services::imports::MAX_INLINE_BYTES;
 use crate::telemetry::Metrics;
@@ -202,6 +203,7 @@ impl App {
         };
         let core = Core {
             db,
+            desk: Arc::new(Desk::new(Arc::clone(&bus))),
             bus,
             store,
             cache,

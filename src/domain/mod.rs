@@ -6,6 +6,7 @@ pub mod answers;
 pub mod batches;
 pub mod budgets;
 pub mod builtin_templates;
+pub mod drafts;
 pub mod events;
 pub mod exports;
 pub mod generations;

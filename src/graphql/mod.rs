@@ -6,6 +6,7 @@ pub mod batches;
 pub mod budgets;
 pub mod connections;
 pub mod context;
+pub mod drafts;
 pub mod exports;
 pub mod facts;
 pub mod failures;

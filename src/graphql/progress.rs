@@ -2,6 +2,7 @@
 
 use super::batches::{Batch, ProjectCounts};
 use super::context::{ActiveRunOf, SummaryOf, caller, load, load_required, moment};
+use super::drafts::{DraftDelta, DraftFailed, DraftSectionFinished, DraftSnapshot, ProjectDraftEvent, draft_event};
 use super::exports::Export;
 use super::generations::{GenerationRun, RunCounts};
 use super::imports::ImportJob;
@@ -49,6 +50,14 @@ pub enum StreamEvent {
     /// See the type.
     StreamEnded(StreamEnded),
     /// See the type.
+    DraftSnapshot(DraftSnapshot),
+    /// See the type.
+    DraftDelta(DraftDelta),
+    /// See the type.
+    DraftSectionFinished(DraftSectionFinished),
+    /// See the type.
+    DraftFailed(DraftFailed),
+    /// See the type.
     ImportProgressEvent(ImportProgressEvent),
     /// See the type.
     ExportProgressEvent(ExportProgressEvent),
@@ -90,16 +99,17 @@ macro_rules! event {
         $(#[$meta])*
         pub struct $name {
             /// Position; pass the last one as `after`.
-            cursor: EventCursor,
+            pub(super) cursor: EventCursor,
             /// Grows by one per event of the stream. A snapshot, `StreamLagged` and `StreamEnded` carry the sequence of the last event and use up none.
-            sequence: i32,
+            pub(super) sequence: i32,
             /// When it happened.
-            occurred_at: DateTime,
+            pub(super) occurred_at: DateTime,
             $($(#[$field_doc])* $field: $ty,)*
             $($(#[graphql(skip)] $hidden: $hidden_ty,)*)?
         }
     };
 }
+pub(super) use event;
 
 event! {
     /// The present state of a batch; everything before its cursor is contained in it.
@@ -274,13 +284,27 @@ event! {
 }
 
 /// What every event begins with.
-struct Head {
-    cursor: EventCursor,
-    sequence: i32,
-    occurred_at: DateTime,
+pub(super) struct Head {
+    pub(super) cursor: EventCursor,
+    pub(super) sequence: i32,
+    pub(super) occurred_at: DateTime,
 }
 
-fn head(stream: Uuid, sequence: i64, at: chrono::DateTime<chrono::Utc>) -> Head {
+impl StreamLagged {
+    /// So many events were left out.
+    pub(super) fn new(Head { cursor, sequence, occurred_at }: Head, dropped: i64) -> Self {
+        Self { cursor, sequence, occurred_at, dropped_count: i32::try_from(dropped).unwrap_or(i32::MAX) }
+    }
+}
+
+impl StreamEnded {
+    /// The stream ends for this reason.
+    pub(super) fn new(Head { cursor, sequence, occurred_at }: Head, reason: domain::EndReason) -> Self {
+        Self { cursor, sequence, occurred_at, reason: reason.into() }
+    }
+}
+
+pub(super) fn head(stream: Uuid, sequence: i64, at: chrono::DateTime<chrono::Utc>) -> Head {
     let cursor = EventCursor(events::EventCursor { stream, sequence }.to_string());
     Head { cursor, sequence: i32::try_from(sequence).unwrap_or(i32::MAX), occurred_at: DateTime(at) }
 }
@@ -297,13 +321,10 @@ fn batch_event(batch_id: BatchId, item: BatchItem) -> BatchProgressEvent {
             BatchProgressEvent::BatchSnapshot(BatchSnapshot { cursor, sequence, occurred_at, batch_id })
         }
         BatchItem::Lagged { sequence, dropped, at } => {
-            let Head { cursor, sequence, occurred_at } = head(batch_id.0, sequence, at);
-            let dropped_count = i32::try_from(dropped).unwrap_or(i32::MAX);
-            BatchProgressEvent::StreamLagged(StreamLagged { cursor, sequence, occurred_at, dropped_count })
+            BatchProgressEvent::StreamLagged(StreamLagged::new(head(batch_id.0, sequence, at), dropped))
         }
         BatchItem::Ended { sequence, reason, at } => {
-            let Head { cursor, sequence, occurred_at } = head(batch_id.0, sequence, at);
-            BatchProgressEvent::StreamEnded(StreamEnded { cursor, sequence, occurred_at, reason: reason.into() })
+            BatchProgressEvent::StreamEnded(StreamEnded::new(head(batch_id.0, sequence, at), reason))
         }
         BatchItem::Event(stored) => stored_event(batch_id, &stored),
     }
@@ -373,8 +394,8 @@ fn stored_event(batch_id: BatchId, stored: &StoredEvent) -> BatchProgressEvent {
 /// - The change from replay to live loses nothing and repeats nothing. `sequence` grows by one per event in a stream.
 /// - A client that reads too slowly gets `StreamLagged` and then a snapshot, never silent loss.
 /// - Authorisation is checked at the start and ends with the token; a stream of something that is deleted or taken away
-///   ends with `StreamEnded`. `batchProgress` stays open across runs. `importProgress` and `exportProgress` carry one
-///   type and complete after the event in which their job is final.
+///   ends with `StreamEnded`. `batchProgress` and `projectDraft` stay open across runs. `importProgress` and
+///   `exportProgress` carry one type and complete after the event in which their job is final.
 #[derive(Debug, Default)]
 pub struct SubscriptionRoot;
 
@@ -391,6 +412,21 @@ impl SubscriptionRoot {
         let id = BatchId::from_global(&batch_id);
         let items = services.progress.watch_batch(actor.clone(), id, after.map(|cursor| cursor.0)).await?;
         Ok(items.map(move |item| Ok(Gate(batch_event(id, item?)))))
+    }
+
+    /// The text of a project while it is written: first a snapshot with all texts so far, then what is added to them, what
+    /// is stored (by people too) and what fails. With or without `after` it begins with a snapshot, in which everything is
+    /// that was written in between; the sequence goes on behind the cursor. It stays open across runs.
+    async fn project_draft(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Id of the project.")] project_id: ID,
+        #[graphql(desc = "Last cursor that was seen; absent for a snapshot of the present.")] after: Option<EventCursor>,
+    ) -> Result<impl Stream<Item = Result<ProjectDraftEvent>> + use<>> {
+        let (services, actor) = caller(ctx)?;
+        let id = ProjectId::from_global(&project_id);
+        let items = services.drafts.watch(actor.clone(), id, after.map(|cursor| cursor.0)).await?;
+        Ok(items.map(move |item| Ok(draft_event(id, item?))))
     }
 
     /// Progress of an import.

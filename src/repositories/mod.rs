@@ -8,6 +8,7 @@ pub mod audit;
 pub mod batches;
 pub mod budgets;
 pub mod db;
+pub mod drafts;
 pub mod events;
 pub mod exports;
 pub mod generations;

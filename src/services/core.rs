@@ -1,6 +1,7 @@
 //! What every service stands on: the database, the bus, the clock and the source of ids; and the unit of work that
 //! commits rows, jobs and events as one and rings the bells afterwards.
 
+use super::drafts::desk::Desk;
 use super::persisted::Registered;
 use crate::adapters::ai::Drafter;
 use crate::adapters::cache::Cache;
@@ -63,6 +64,8 @@ pub struct Core {
     pub limits: Option<Limits>,
     /// What writes sections, the default one first.
     pub drafters: Vec<Arc<dyn Drafter>>,
+    /// What is being written in this process.
+    pub desk: Arc<Desk>,
     /// The clock.
     pub clock: Clock,
     /// New ids.

@@ -4,6 +4,7 @@
 pub mod batches;
 pub mod checks;
 pub mod core;
+pub mod drafts;
 pub mod exports;
 pub mod generations;
 pub mod health;
@@ -51,6 +52,8 @@ pub struct Services {
     pub narratives: narratives::Narratives,
     /// Live progress.
     pub progress: progress::Progress,
+    /// Texts while they are written.
+    pub drafts: drafts::Drafts,
     /// Rate limits.
     pub rate_limits: rate_limits::RateLimits,
     /// Documents that clients send by their hash.
@@ -78,6 +81,7 @@ impl Services {
             exports: exports.clone(),
             narratives: narratives::Narratives::new(core.clone()),
             progress: progress::Progress::new(core.clone()),
+            drafts: drafts::Drafts::new(core.clone()),
             rate_limits: rate_limits::RateLimits::new(core.clone()),
             persisted: persisted::PersistedDocuments::new(core.clone()),
             health: health::Health::new(core),

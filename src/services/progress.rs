@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Events that are read from the table at once: what a replay keeps in memory.
 const READ_AT_ONCE: i64 = 200;
 /// How often the table is looked at even if no bell has rung.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A live watcher that is this far behind …
 const LAG_EVENTS: i64 = 256;
 /// … with events this old has not kept up.
@@ -77,9 +77,12 @@ crate::word_enum! {
 }
 
 /// Why a watcher woke up.
-enum Woken {
+pub(super) enum Woken {
+    /// A bell.
     Bell(Bell),
+    /// It is time to look at the table.
     Look,
+    /// The stream has to end.
     End(EndReason),
 }
 
@@ -246,7 +249,7 @@ async fn has_all_after(core: &Core, actor: &Actor, id: BatchId, sequence: i64, h
 }
 
 /// Waits for a bell, for the time to look anyway, or for the end of the watcher's permission or of the process.
-async fn next(core: &Core, actor: &Actor, listener: &mut dyn Listener) -> Woken {
+pub(super) async fn next(core: &Core, actor: &Actor, listener: &mut dyn Listener) -> Woken {
     let expiry = match actor.expires_at {
         Some(at) => tokio::time::sleep((at - core.now()).to_std().unwrap_or_default()).left_future(),
         None => std::future::pending().right_future(),
@@ -266,6 +269,6 @@ async fn next(core: &Core, actor: &Actor, listener: &mut dyn Listener) -> Woken 
     }
 }
 
-fn not_found(what: &str) -> Error {
+pub(super) fn not_found(what: &str) -> Error {
     Error::fault(FaultCode::NotFound, format!("There is no such {what}. Check the id; it may have been deleted."))
 }

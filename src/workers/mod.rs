@@ -90,6 +90,7 @@ impl Workers {
         let worker = self.worker;
         // heard before the first claim, or a run that is cancelled meanwhile would be noticed by the beat only
         let cancellations = worker.core.bus.subscribe(Topic::Cancellations).await;
+        let wishes = worker.core.bus.subscribe(Topic::DraftWishes).await;
         // known before the first claim, or the beat of another process would take it for one of the dead
         if stop.run_until_cancelled(worker.check_in()).await.is_none() {
             return Ok(());
@@ -101,6 +102,7 @@ impl Workers {
         background.spawn(end.clone().run_until_cancelled_owned(watch::keep_tidy(Arc::clone(&worker))));
         background.spawn(end.clone().run_until_cancelled_owned(watch::keep_counting(Arc::clone(&worker))));
         background.spawn(end.clone().run_until_cancelled_owned(watch::hear_cancellations(Arc::clone(&worker), cancellations)));
+        background.spawn(end.clone().run_until_cancelled_owned(watch::hear_wishes(Arc::clone(&worker), wishes)));
         background.spawn(end.clone().run_until_cancelled_owned(watch::hear_postgres(Arc::clone(&worker))));
         background.close();
 

@@ -10,16 +10,21 @@ use crate::adapters::events::{Bell, Listener};
 use crate::adapters::storage::{ObjectEntry, ObjectInfo, ObjectStore, PresignedPut};
 use crate::domain::actor::{Actor, Principal};
 use crate::domain::batches::NewBatch;
+use crate::domain::drafts::TextPiece;
 use crate::domain::events::BatchEvent;
 use crate::domain::generations::{EditedSectionPolicy, GenerationScope, NewRun, Run};
 use crate::domain::ids::BatchId;
 use crate::domain::jobs::JobStatus;
+use crate::domain::paging::PageArgs;
 use crate::domain::projects::ProjectDraft;
 use crate::on;
 use crate::repositories::db::{Db, Scope};
 use crate::services::core::{Clock, IdSource};
+use crate::services::drafts::DraftNews;
+use crate::services::drafts::desk::Desk;
 use bytes::Bytes;
 use chrono::Utc;
+use futures::StreamExt;
 use tokio::sync::Notify;
 
 /// A store that nothing asks for.
@@ -113,9 +118,11 @@ async fn world(drafter: Arc<dyn Drafter>, projects: usize) -> World {
     let folder = tempfile::tempdir().unwrap();
     let db = Db::open_file(&folder.path().join("test.db")).await.unwrap();
     let (clock, ids) = real_time();
+    let bus = Arc::new(LocalBus::default());
     let core = Core {
         db,
-        bus: Arc::new(LocalBus::default()),
+        desk: Arc::new(Desk::new(Arc::clone(&bus) as _)),
+        bus,
         store: Arc::new(NoStore),
         cache: Arc::new(LocalCache::new(1 << 20)),
         registered: None,
@@ -278,4 +285,47 @@ async fn jobs_of_a_lost_process_are_done_by_another() {
 fn waits_double_up_to_a_minute() {
     let waits: Vec<u64> = [0, 1, 2, 3, 6, 7, 8, i32::MAX].into_iter().map(|attempt| wait_before(attempt).as_secs()).collect();
     assert_eq!(waits, [1, 1, 2, 4, 32, 60, 60, 60]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_watches_a_text_and_does_not_read_is_told_so_and_starts_afresh() {
+    let (drafter, begun, _dropped) = stubborn(Manner::Hangs);
+    let world = world(drafter, 1).await;
+    world.start_run().await;
+    let stop = CancellationToken::new();
+    let working = tokio::spawn(world.workers(Duration::from_millis(20)).run(stop.clone()));
+    begun.notified().await;
+    let page = PageArgs { first: Some(1), ..PageArgs::default() };
+    let attempt = loop {
+        let run = world.services.generations.load_active(&world.actor, &[world.batch]).await.unwrap()[&world.batch].id;
+        let found = world.services.generations.list_attempts_of_run(&world.actor, run, None, &page).await.unwrap();
+        if let Some((attempt, _)) = found.rows.into_iter().next() {
+            break attempt;
+        }
+    };
+    let mut stream = Box::pin(world.services.drafts.watch(world.actor.clone(), attempt.project, None).await.unwrap());
+    let first = stream.next().await.unwrap().unwrap();
+    assert!(matches!(&first.what, DraftNews::Snapshot(_)), "{first:?}");
+
+    // more than the bus holds, while nobody reads
+    let more = |offset: usize| {
+        Bell::Piece(Arc::new(TextPiece { attempt: attempt.id, section_key: attempt.section_key.clone(), offset, text: "é".into() }))
+    };
+    world.core.bus.publish(Topic::Draft(attempt.project), (0..1_000).map(more).collect()).await;
+    let lagged = stream.next().await.unwrap().unwrap();
+    let DraftNews::Lagged(dropped) = lagged.what else { panic!("{lagged:?}") };
+    // with what rings when other sections are begun
+    assert!((1_000 - 256..1_020 - 256).contains(&dropped), "{dropped}");
+    assert_eq!(lagged.sequence, first.sequence);
+    let snapshot = stream.next().await.unwrap().unwrap();
+    assert!(matches!(&snapshot.what, DraftNews::Snapshot(_)), "{snapshot:?}");
+    assert_eq!(snapshot.sequence, lagged.sequence + dropped);
+    // and what follows is told as usual
+    world.core.bus.publish(Topic::Draft(attempt.project), vec![more(0)]).await;
+    let next = stream.next().await.unwrap().unwrap();
+    assert!(matches!(&next.what, DraftNews::More { offset: 0, text, .. } if text == "é"), "{next:?}");
+    assert_eq!(next.sequence, snapshot.sequence + 1);
+    drop(stream);
+    stop.cancel();
+    working.await.unwrap().unwrap();
 }

@@ -150,6 +150,20 @@ pub(super) async fn hear_cancellations(worker: Arc<Worker>, mut bells: Box<dyn L
     }
 }
 
+/// Shows what is written to those who want to see it. Who is not heard asks again.
+pub(super) async fn hear_wishes(worker: Arc<Worker>, mut bells: Box<dyn Listener>) {
+    loop {
+        match bells.next().await {
+            Some(Bell::Wanted { project, whole }) => worker.core.desk.want(project, whole),
+            Some(_) => {}
+            None => {
+                sleep(FAULT_PAUSE).await;
+                bells = worker.core.bus.subscribe(Topic::DraftWishes).await;
+            }
+        }
+    }
+}
+
 /// Wakes the workers when another process has queued jobs; nothing on `SQLite`, where there is none.
 pub(super) async fn hear_postgres(worker: Arc<Worker>) {
     let Some(pool) = worker.core.db.postgres() else { return };

@@ -82,7 +82,8 @@ on_both! {
             let nothing = json!({ "batch": null, "project": null, "node": null, "nodes": [null], "template": null, "projectByRef": null });
             assert_eq!(adviser.run(query, json!({ "id": id })).await, nothing);
         }
-        for (field, argument) in [("batchProgress", "batchId"), ("importProgress", "importId"), ("exportProgress", "exportId")] {
+        let fields = [("batchProgress", "batchId"), ("projectDraft", "projectId"), ("importProgress", "importId"), ("exportProgress", "exportId")];
+        for (field, argument) in fields {
             let mut socket = adviser.socket().await;
             let query = format!("subscription($id: ID!) {{ {field}({argument}: $id) {{ __typename }} }}");
             let mut events = socket.subscribe(&query, json!({ "id": unknown("Batch") })).await;

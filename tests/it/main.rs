@@ -18,6 +18,7 @@ mod cognito;
 mod contract;
 mod crash;
 mod documents;
+mod drafts;
 mod event_streams;
 mod exports;
 mod generations;

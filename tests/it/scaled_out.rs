@@ -3,6 +3,7 @@
 //! under load without anybody noticing more than a connection that ends.
 
 use crate::support::calls::{done, text};
+use crate::support::drafts::Page;
 use crate::support::followers::Follower;
 use crate::support::moto::Moto;
 use crate::support::process::{Server, settings};
@@ -249,6 +250,45 @@ async fn both_workers_write(client: &Client, run: &str) {
         }
     };
     timeout(PATIENCE, busy).await.expect("both workers have work");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_watches_a_text_sees_it_begin_anew_when_its_worker_is_killed() {
+    let Some(mut fleet) = Fleet::start("3000").await else { return };
+    let adviser = fleet.adviser(0);
+    let (batch, projects) = adviser.batch_of("Watched", 1).await;
+    let (mut early, mut late) = (adviser.socket().await, fleet.adviser(1).socket().await);
+    let (mut page, snapshot) = Page::open(&mut early, &projects[0], &Value::Null).await;
+    let sections = snapshot["sections"].as_array().expect("sections").len();
+    let run = fleet.adviser(1).start(&batch).await;
+    both_workers_write(&adviser, &run).await;
+    while page.pieces.len() <= CALLS_AT_ONCE {
+        page.next().await;
+    }
+    // another API, which has heard nothing so far
+    let (mut other, snapshot) = Page::open(&mut late, &projects[0], &Value::Null).await;
+    let begun = snapshot["sections"].as_array().expect("sections").iter().filter(|section| section["text"] != "").count();
+    assert!(begun > CALLS_AT_ONCE, "both workers said what they have written so far: {snapshot}");
+    fleet.workers.remove(0).kill().await;
+    for page in [&mut page, &mut other] {
+        let (mut finished, mut lost) = (0, 0);
+        while finished < sections {
+            let event = page.next().await;
+            finished += usize::from(event["__typename"] == "DraftSectionFinished");
+            if event["__typename"] == "DraftFailed" {
+                assert_eq!((&event["failure"]["code"], &event["willRetry"]), (&json!("WORKER_LOST"), &json!(true)), "{event}");
+                lost += 1;
+            }
+        }
+        assert!((1..=CALLS_AT_ONCE).contains(&lost), "{lost} sections were begun anew");
+        let stored = adviser.narrative(&projects[0]).await;
+        for section in stored["sections"].as_array().expect("sections") {
+            assert_eq!(page.texts[section["key"].as_str().expect("a key")], section["text"].as_str().expect("a text"));
+        }
+    }
+    assert_eq!(adviser.follow_run(&batch, &run).await, "SUCCEEDED");
+    drop((early, late));
+    fleet.rest().await;
 }
 
 /// Somebody who adds one project after the other, at whichever API answers, and insists until each is accepted.

@@ -203,6 +203,9 @@ fn subscriptions() -> Vec<Case> {
         batchProgress "subscription($id: ID!, $after: EventCursor) { batchProgress(batchId: $id, after: $after) { __typename } }" StreamNotFound
             |ids| { "id": ids.batch, "after": ids.cursor };
         exportProgress "subscription($id: ID!) { exportProgress(exportId: $id) { sequence export { fileName } } }" StreamNotFound |ids| { "id": ids.export };
+        projectDraft "subscription($id: ID!) { projectDraft(projectId: $id) { __typename } }" StreamNotFound |ids| { "id": ids.project };
+        projectDraft "subscription($id: ID!, $after: EventCursor) { projectDraft(projectId: $id, after: $after) { __typename } }" StreamNotFound
+            |ids| { "id": ids.project, "after": ids.cursor };
         importProgress "subscription($id: ID!) { importProgress(importId: $id) { sequence import { rowCount } } }" StreamNotFound |ids| { "id": ids.import };
     }
 }

@@ -1,4 +1,4 @@
-//! The bus of one process: a bounded broadcast per topic. Who is slow is told that bells were missed.
+//! The bus of one process: a bounded broadcast per topic. Who is slow is told how many bells were missed.
 
 use super::{Bell, EventBus, Listener, Topic};
 use async_trait::async_trait;
@@ -43,7 +43,7 @@ impl Listener for LocalListener {
     async fn next(&mut self) -> Option<Bell> {
         match self.0.recv().await {
             Ok(bell) => Some(bell),
-            Err(RecvError::Lagged(_)) => Some(Bell::Missed),
+            Err(RecvError::Lagged(bells)) => Some(Bell::Overflowed(bells)),
             Err(RecvError::Closed) => None,
         }
     }
@@ -60,7 +60,7 @@ mod tests {
         let topic = Topic::Batch(BatchId(uuid::Uuid::nil()));
         let mut listener = bus.subscribe(topic).await;
         bus.publish(topic, vec![Bell::Changed; WAITING_BELLS + 10]).await;
-        assert!(matches!(listener.next().await, Some(Bell::Missed)));
+        assert!(matches!(listener.next().await, Some(Bell::Overflowed(10))));
         assert!(matches!(listener.next().await, Some(Bell::Changed)));
     }
 }

@@ -6,8 +6,9 @@ pub mod local;
 pub mod redis;
 mod wire;
 
+use crate::domain::drafts::TextPiece;
 use crate::domain::events::StoredEvent;
-use crate::domain::ids::{BatchId, ExportId, ImportId, RunId};
+use crate::domain::ids::{BatchId, ExportId, ImportId, ProjectId, RunId};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -21,6 +22,10 @@ pub enum Topic {
     Import(ImportId),
     /// Progress of an export.
     Export(ExportId),
+    /// Texts of a project while they are written.
+    Draft(ProjectId),
+    /// Projects whose texts somebody wants to see while they are written.
+    DraftWishes,
     /// Runs that are to be let go.
     Cancellations,
 }
@@ -37,8 +42,19 @@ pub enum Bell {
     Deleted,
     /// A run is to be let go.
     Cancelled(RunId),
+    /// Text of a section that is being written, shared by all who listen in this process.
+    Piece(Arc<TextPiece>),
+    /// Somebody wants to see what is written of a project.
+    Wanted {
+        /// The project.
+        project: ProjectId,
+        /// From the beginning, and not only what is new.
+        whole: bool,
+    },
     /// Bells were missed: look at the table.
     Missed,
+    /// So many bells were missed because whoever listens is slow. Rung within a process only.
+    Overflowed(u64),
 }
 
 /// The bus.

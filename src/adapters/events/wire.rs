@@ -57,6 +57,8 @@ impl Topic {
             Self::Batch(id) => format!("events:batch:{}", id.0),
             Self::Import(id) => format!("events:import:{}", id.0),
             Self::Export(id) => format!("events:export:{}", id.0),
+            Self::Draft(id) => format!("events:draft:{}", id.0),
+            Self::DraftWishes => "events:draft-wishes".to_owned(),
             Self::Cancellations => "events:cancellations".to_owned(),
         }
     }
@@ -65,9 +67,10 @@ impl Topic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::drafts::TextPiece;
     use crate::domain::events::{BatchEvent, StoredEvent};
     use crate::domain::generations::RunCounts;
-    use crate::domain::ids::{ProjectId, RunId};
+    use crate::domain::ids::{AttemptId, ProjectId, RunId};
     use crate::domain::money::Spend;
     use std::sync::Arc;
 
@@ -95,10 +98,15 @@ mod tests {
         let events = events.into_iter().zip(1..).map(|(event, sequence)| StoredEvent { sequence, occurred_at: at(), event });
         let mut bells: Vec<Bell> = events.map(|event| Bell::Event(Arc::new(event))).collect();
         bells.extend([Bell::Changed, Bell::Deleted, Bell::Cancelled(run), Bell::Missed]);
+        bells.push(Bell::Wanted { project: ProjectId(Uuid::from_u128(5)), whole: true });
+        let piece =
+            TextPiece { attempt: AttemptId(Uuid::from_u128(6)), section_key: "advance".into(), offset: 7, text: "15 °C \"dry\"".into() };
+        bells.push(Bell::Piece(Arc::new(piece.clone())));
         let payload = Message::write(SENDER, at(), &bells).unwrap();
         let message = Message::read(&payload, RECEIVER).unwrap().unwrap();
         assert_eq!(message.at, at());
         assert_eq!(format!("{:?}", message.bells), format!("{bells:?}"));
+        assert!(matches!(message.bells.last(), Some(Bell::Piece(arrived)) if **arrived == piece), "texts are not shown by `{{:?}}`");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use super::measure::Measure;
 use super::{Generations, budgets, finishing, progressed_now_and_then};
 use crate::adapters::ai::{DraftFailure, DraftPiece, DraftRequest, Drafter, Usage};
+use crate::adapters::events::{Bell, Topic};
 use crate::domain::actor::Actor;
 use crate::domain::answers::{self, Flaw};
 use crate::domain::events::BatchEvent;
@@ -21,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::repositories::jobs::{ClaimedJob, NewJob};
 use crate::repositories::{batches, generations, jobs, projects, sections};
 use crate::services::core::Unit;
+use crate::services::drafts::desk::Pen;
 use futures::StreamExt;
 use tracing::Instrument;
 
@@ -52,6 +54,7 @@ impl Generations {
     async fn begin_section(&self, actor: &Actor, job: &ClaimedJob, work: DraftSection) -> Result<Option<Call>> {
         let mut facts = projects::load_facts(&mut self.core.db.read(actor.workspace).await?, actor.workspace, &[work.project]).await?;
         let mut unit = self.core.begin(actor.workspace).await?;
+        unit.ring(Topic::Draft(work.project), Bell::Changed);
         batches::lock_in(&mut unit.tx, actor.workspace, work.batch).await?;
         let run = generations::lock_in(&mut unit.tx, actor.workspace, work.run).await?;
         let project = projects::find(&mut unit.tx, actor.workspace, work.project).await?;
@@ -162,26 +165,34 @@ impl Generations {
     async fn measured(&self, call: &Call) -> Result<(String, Usage), DraftFailure> {
         let measure = Measure::begin(&call.run.provider, &call.run.model);
         let span = measure.span.clone();
-        let answer = self.write(call).instrument(span).await;
+        let pen = self.core.desk.begin(&call.attempt);
+        let answer = self.write(call, &pen).instrument(span).await;
+        pen.finish().await;
         measure.end(&answer);
         answer
     }
 
-    /// Calls the provider; no transaction is open meanwhile.
-    async fn write(&self, call: &Call) -> Result<(String, Usage), DraftFailure> {
+    /// Calls the provider; no transaction is open meanwhile. Who watches sees the text as it comes.
+    async fn write(&self, call: &Call, pen: &Pen) -> Result<(String, Usage), DraftFailure> {
         let bad = |message: &str| DraftFailure::new(JobFailureCode::ProviderBadAnswer, message);
         let drafter = self.core.drafter(Some(&call.run.provider));
         let drafter = drafter.map_err(|_| DraftFailure::new(JobFailureCode::Internal, "The provider is not configured any more."))?;
         let limit = usize::try_from(call.section.limits.max_chars).unwrap_or(usize::MAX);
         // what is composed here from the facts is in their language
         let must_be_english = drafter.profile().provenance.is_none();
-        let mut stream = drafter.draft(call.request.clone()).await?;
+        let mut stream = pen.publishing(drafter.draft(call.request.clone())).await?;
         let (mut text, mut restorer) = (String::new(), Restorer::new(&call.mask));
-        while let Some(piece) = stream.next().await {
+        while let Some(piece) = pen.publishing(stream.next()).await {
             match piece? {
-                DraftPiece::Delta(delta) => text.push_str(&restorer.push(&delta)),
+                DraftPiece::Delta(delta) => {
+                    let shown = restorer.push(&delta);
+                    pen.push(&shown);
+                    text.push_str(&shown);
+                }
                 DraftPiece::Finished(usage) => {
-                    text.push_str(&restorer.finish());
+                    let shown = restorer.finish();
+                    pen.push(&shown);
+                    text.push_str(&shown);
                     let judged = match answers::text_of(&text, limit) {
                         Ok(text) if must_be_english && answers::is_foreign(&text) => Err(Flaw::WrongLanguage),
                         judged => judged,
@@ -282,6 +293,7 @@ impl Generations {
 
     async fn reopen(&self, actor: &Actor, work: DraftSection) -> Result<(Unit, Run)> {
         let mut unit = self.core.begin(actor.workspace).await?;
+        unit.ring(Topic::Draft(work.project), Bell::Changed);
         batches::lock_in(&mut unit.tx, actor.workspace, work.batch).await?;
         let run = generations::lock_in(&mut unit.tx, actor.workspace, work.run).await?;
         // the batch may have been removed for good meanwhile: then there is nothing to write to

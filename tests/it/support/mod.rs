@@ -2,7 +2,9 @@
 
 pub mod calls;
 pub mod client;
+pub mod dictated;
 pub mod drafter;
+pub mod drafts;
 pub mod exactness;
 pub mod followers;
 pub mod keys;

@@ -1,7 +1,7 @@
 //! Two processes of one deployment: one database, one Redis, and a data folder each.
 
 use super::{Client, Mode, configure, create_database, drop_database, server_url};
-use claimwright::app::{App, Roles};
+use claimwright::app::{App, Roles, Surroundings};
 use std::time::Duration;
 
 /// Two applications on one database and one Redis.
@@ -15,6 +15,11 @@ pub struct Pair {
 impl Pair {
     /// Starts both with more settings; none where `TEST_DATABASE_URL` or `TEST_REDIS_URL` is missing.
     pub async fn start(more: &[(&str, &str)]) -> Option<Self> {
+        Box::pin(Self::start_with(more, |_| {})).await
+    }
+
+    /// The same, with the surroundings that the test chooses.
+    pub async fn start_with(more: &[(&str, &str)], choose: impl Fn(&mut Surroundings)) -> Option<Self> {
         let (Ok(_), Ok(redis)) = (std::env::var("TEST_DATABASE_URL"), std::env::var("TEST_REDIS_URL")) else {
             eprintln!("skipped: TEST_DATABASE_URL and TEST_REDIS_URL are not both set; tests/with-services says why");
             return None;
@@ -27,7 +32,9 @@ impl Pair {
         for _ in 0..2 {
             let folder = tempfile::tempdir().expect("a folder");
             let (config, _) = configure(folder.path(), Mode::Embedded, &settings).await;
-            apps.push(App::start(&config, Roles::All).await.expect("the application starts"));
+            let mut surroundings = Surroundings::real(&config).expect("providers");
+            choose(&mut surroundings);
+            apps.push(App::start_in(&config, Roles::All, surroundings).await.expect("the application starts"));
             folders.push(folder);
         }
         Some(Self { apps, folders, database })
