@@ -1,9 +1,10 @@
-//! `make bench`: what the server costs beside what the same would cost by hand. Read ratios, not numbers: machines differ
-//! and are noisy.
+//! `make bench`: what the server costs beside what the same would cost by hand, and how pace is kept. Read ratios, not
+//! numbers: machines differ and are noisy. `bench pace` measures the pace alone.
 
 mod client;
 mod front;
 mod nested;
+mod pace;
 
 use claimwright::app::{App, Roles, TOKEN_VALID};
 use claimwright::config::Config;
@@ -24,6 +25,9 @@ struct Bench {
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
+    if std::env::args().nth(1).as_deref() == Some("pace") {
+        return Ok(writeln!(std::io::stdout(), "{}", pace::run().await?)?);
+    }
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("data");
     let settings = HashMap::from([("DATA_DIR", data.to_string_lossy().into_owned()), ("PORT", "0".to_owned())]);
@@ -34,5 +38,6 @@ async fn main() -> Outcome<()> {
         writeln!(std::io::stdout(), "{part}")?;
     }
     app.stop().await?;
+    writeln!(std::io::stdout(), "{}", pace::run().await?)?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! what is stopped stands in the files beside it.
 
 mod failures;
+mod fairness;
 mod stopping;
 
 use crate::support::client::START;
