@@ -68,6 +68,10 @@ on_each! {
             }
             drafter.doors[1 - first_to_end].add_permits(1);
             assert_eq!(adviser.follow_run(&batch, &run).await, "SUCCEEDED");
+            // both have said their last words once the workers have drained
+            let app = app.restart_as(Roles::Api).await;
+            let adviser = app.adviser();
+
             let run_now = adviser.run_of(&run).await;
             let mut attempts: Vec<&Value> = run_now["attempts"]["nodes"].as_array().expect("attempts").iter().collect();
             attempts.sort_by_key(|attempt| attempt["number"].as_i64());

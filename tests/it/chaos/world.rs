@@ -5,7 +5,7 @@ use crate::support::process::{Server, settings};
 use crate::support::providers::books::{Bookkeeper, Call, Moment};
 use crate::support::providers::openai::{TEXT, USAGE};
 use crate::support::runs::{dense_sequences, is_end_of};
-use crate::support::{Client, Mode, PATIENCE, create_database, drop_database, redis_settings, server_url};
+use crate::support::{Client, Mode, PATIENCE, create_database, drop_database, redis_settings, row, server_url};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
@@ -117,7 +117,11 @@ impl World {
             world.revive(place).await;
         }
         let adviser = world.adviser();
-        (world.batch, _) = adviser.batch_of("Drafted in chaos", PROJECTS).await;
+        world.batch = adviser.create_batch("Drafted in chaos").await;
+        for number in 1..=PROJECTS {
+            // not imported: there is no store that all processes share
+            adviser.create_project(&world.batch, row(number)).await;
+        }
         world.beginning = adviser.batch_now(&world.batch).await["eventCursor"].clone();
         world.run = adviser.start(&world.batch).await;
         world
