@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// Projects of the batch, of seven sections each.
-const PROJECTS: usize = 10;
+const PROJECTS: usize = 14;
 /// Jobs that a process does at once.
 const CALLS_AT_ONCE: usize = 3;
 /// Pause of the provider before each piece of an answer.
@@ -87,7 +87,7 @@ impl World {
             ("SHUTDOWN_GRACE", "5"),
             // a live process must not be taken for a dead one on a busy machine: its sections would be asked for twice
             ("JOB_BEAT_MS", "500"),
-            ("JOB_DEAD_AFTER_MS", "6000"),
+            ("JOB_DEAD_AFTER_MS", "5000"),
         ]);
         let database = if mode == Mode::ScaledOut { Some(create_database().await) } else { None };
         settings.extend(database.iter().map(|name| ("DATABASE_URL".to_owned(), server_url(name))));
