@@ -4,9 +4,9 @@
 use crate::adapters::cache::Cache;
 use crate::adapters::cache::local::LocalCache;
 use crate::adapters::cache::redis::RedisCache;
-use crate::adapters::pace::{self, Pace};
 use crate::adapters::pace::local::LocalPace;
 use crate::adapters::pace::redis::RedisPace;
+use crate::adapters::pace::{self, Pace};
 use crate::adapters::rate_limit::local::LocalLimiter;
 use crate::adapters::rate_limit::redis::RedisLimiter;
 use crate::adapters::rate_limit::{Quota, RateLimiter};

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Pause before it is asked again whether fewer calls are open: nobody knows when one will end.
-const BUSY: Duration = Duration::from_millis(50);
+const BUSY: Duration = Duration::from_millis(20);
 
 /// Pace over all processes that share a Redis; all must have the same quota.
 #[derive(Debug)]
