@@ -23,7 +23,7 @@ const MOST_PASSED: usize = 5;
 /// After an answer's end: longest time until the kill, which thus falls before, into or after the commit.
 const AFTER_ANSWER_MS: usize = 40;
 
-/// Dice that fall the same way for the same seed (SplitMix64).
+/// Dice that fall the same way for the same seed (`SplitMix64`).
 struct Dice(u64);
 
 impl Dice {

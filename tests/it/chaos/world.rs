@@ -66,14 +66,16 @@ pub struct World {
     api: Option<Server>,
     workers: Vec<Worker>,
     kills: Vec<Kill>,
+    /// What those who were killed had logged.
+    logs: Vec<String>,
     batch: String,
     run: String,
     beginning: Value,
 }
 
 impl World {
-    /// Starts all processes and a run: one that does everything on SQLite, one that answers and two that work on
-    /// PostgreSQL.
+    /// Starts all processes and a run: one that does everything on `SQLite`, one that answers and two that work on
+    /// `PostgreSQL`.
     pub async fn start(mode: Mode) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let books = Bookkeeper::start(TEXT, PAUSE).await;
@@ -88,7 +90,7 @@ impl World {
             ("SHUTDOWN_GRACE", "5"),
             // a live process must not be taken for a dead one on a busy machine: its sections would be asked for twice
             ("JOB_BEAT_MS", "500"),
-            ("JOB_DEAD_AFTER_MS", "5000"),
+            ("JOB_DEAD_AFTER_MS", "20000"),
         ]);
         let database = if mode == Mode::ScaledOut { Some(create_database().await) } else { None };
         settings.extend(database.iter().map(|name| ("DATABASE_URL".to_owned(), server_url(name))));
@@ -106,13 +108,14 @@ impl World {
             api: None,
             workers,
             kills: Vec::new(),
+            logs: Vec::new(),
             batch: String::new(),
             run: String::new(),
             beginning: Value::Null,
         };
         if mode == Mode::ScaledOut {
-            let more = [&world.settings[..], &[("AI_API_KEY".to_owned(), "api".to_owned())]].concat();
-            world.api = Some(Server::start_as("api", &world.folder.path().join("api"), &more).await);
+            let with_key = [&world.settings[..], &[("AI_API_KEY".to_owned(), "api".to_owned())]].concat();
+            world.api = Some(Server::start_as("api", &world.folder.path().join("api"), &with_key).await);
         }
         for place in 0..world.workers.len() {
             world.revive(place).await;
@@ -160,7 +163,9 @@ impl World {
     /// Kills whoever calls by this key and starts it again on the same data.
     pub async fn kill(&mut self, caller: &str) {
         let place = (0..self.workers.len()).find(|place| self.workers[*place].key(*place) == caller).expect("somebody who lives");
-        self.workers[place].server.take().expect("it lives").kill().await;
+        let server = self.workers[place].server.take().expect("it lives");
+        self.logs.push(server.log());
+        server.kill().await;
         let committed = self.texts("SELECT prompt_hash FROM attempts WHERE status = 'SUCCEEDED'").await.into_iter().collect();
         self.kills.push(Kill { caller: caller.to_owned(), committed });
         self.revive(place).await;
@@ -244,7 +249,14 @@ impl World {
         assert_eq!(asked.len(), sections, "every section was asked for");
         for (prompt, asked) in asked {
             let allowed = 1 + hits.get(prompt).copied().unwrap_or_default();
-            assert!(asked <= allowed, "asked {asked} times for a section that was in flight at {} kills", allowed - 1);
+            let logs =
+                || [self.logs.clone(), self.workers.iter().filter_map(|worker| Some(worker.server.as_ref()?.log())).collect()].concat();
+            assert!(
+                asked <= allowed,
+                "asked {asked} times for a section that was in flight at {} kills:\n{}",
+                allowed - 1,
+                logs().join("\n")
+            );
         }
         Ended { sections, calls: calls.len(), hit, hit_when_answered, lost }
     }
