@@ -8,7 +8,8 @@ PLAYGROUND_SOURCES := $(shell find playground -path playground/node_modules -pru
 
 .DEFAULT_GOAL := help
 FUZZ_SECONDS ?= 300
-.PHONY: help run test bench fuzz lint schema docs playground playground-if-possible clients clients-if-possible clean
+CHAOS_KILLS ?= 200
+.PHONY: help run test chaos bench fuzz lint schema docs playground playground-if-possible clients clients-if-possible clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +21,10 @@ run: playground-if-possible ## Build, start, and the first time do the whole job
 test: playground-if-possible clients-if-possible ## Run all tests in both modes, with servers, clients and a browser of their own
 	tests/with-services $(CARGO) test --workspace
 
-bench: ## Say what a nested read costs beside a hand-written handler
+chaos: ## Kill processes at 200 random moments of drafting (CHAOS_KILLS, CHAOS_SEED), for each database
+	CHAOS_KILLS=$(CHAOS_KILLS) nice tests/with-services $(CARGO) test --test it -- --nocapture chaos::only
+
+bench: ## Say what a nested read costs beside a hand-written handler, and how pace is kept over Redis
 	$(CARGO) run --profile quick --example bench
 
 # Without the address sanitizer (nothing here is unsafe), so that a stable toolchain will do: hence RUSTC_BOOTSTRAP. What is

@@ -10,7 +10,6 @@ mod storage;
 pub use migrate_data::{Migrated, migrate_data};
 
 use crate::adapters::ai::Drafter;
-use crate::adapters::ai::offline::Offline;
 use crate::adapters::events::EventBus;
 use crate::adapters::events::local::LocalBus;
 use crate::adapters::events::redis::RedisBus;
@@ -110,23 +109,18 @@ pub struct Surroundings {
     pub clock: Clock,
     /// New ids.
     pub ids: IdSource,
-    /// What writes sections, the default one first.
+    /// What writes sections, the default one first; if there are none, what the settings say.
     pub drafters: Vec<Arc<dyn Drafter>>,
     /// How long requests may take.
     pub patience: Patience,
 }
 
 impl Surroundings {
-    /// The real clock, ids that sort by time, and the configured provider before the offline one, which is always there:
-    /// runs that began with it can end with it.
-    ///
-    /// # Errors
-    /// If the client of the provider cannot be made.
+    /// The real clock, ids that sort by time, and the providers that the settings say.
+    #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place where the ambient source of ids is injected")]
-    pub fn real(config: &Config) -> Result<Self> {
-        let mut drafters: Vec<Arc<dyn Drafter>> = provider::open_provider(&config.ai)?.into_iter().collect();
-        drafters.push(Arc::new(Offline::new(config.offline_delay)));
-        Ok(Self { clock: Arc::new(now), ids: Arc::new(Uuid::now_v7), drafters, patience: Patience::default() })
+    pub fn real() -> Self {
+        Self { clock: Arc::new(now), ids: Arc::new(Uuid::now_v7), drafters: Vec::new(), patience: Patience::default() }
     }
 }
 
@@ -166,7 +160,7 @@ impl App {
     /// If the data folder is in use, the address is taken, or the database or the file store cannot be reached.
     pub async fn start(config: &Config, roles: Roles) -> Result<Self> {
         // large, because it holds whatever it has opened so far
-        Box::pin(Self::start_in(config, roles, Surroundings::real(config)?)).await
+        Box::pin(Self::start_in(config, roles, Surroundings::real())).await
     }
 
     /// Like [`App::start`], with a clock, ids and providers of the caller's choice.
@@ -201,6 +195,10 @@ impl App {
             Some(shared) => Arc::clone(shared) as _,
             None => Arc::new(LocalBus::default()),
         };
+        let drafters = match surroundings.drafters {
+            chosen if !chosen.is_empty() => chosen,
+            _ => provider::open_drafters(config, redis.as_ref())?,
+        };
         let core = Core {
             db,
             desk: Arc::new(Desk::new(Arc::clone(&bus))),
@@ -209,7 +207,7 @@ impl App {
             cache,
             registered: documents::read_registered(config)?,
             limits,
-            drafters: surroundings.drafters,
+            drafters,
             clock: surroundings.clock,
             ids: surroundings.ids,
             wake: Arc::default(),

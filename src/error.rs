@@ -164,6 +164,12 @@ impl Error {
         Self::Fault(Fault { code: FaultCode::Unavailable, message: message.into(), argument: None, source: Some(cause.into()) })
     }
 
+    /// True if a dependency could not be reached, so that the same may work in a moment.
+    #[must_use]
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Fault(Fault { code: FaultCode::Unavailable, .. }))
+    }
+
     /// A fault with a public code and sentence.
     pub fn fault(code: FaultCode, message: impl Into<String>) -> Self {
         Self::Fault(Fault { code, message: message.into(), argument: None, source: None })

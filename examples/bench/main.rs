@@ -1,9 +1,10 @@
-//! `make bench`: what the server costs beside what the same would cost by hand. Read ratios, not numbers: machines differ
-//! and are noisy.
+//! `make bench`: what the server costs beside what the same would cost by hand, and how pace is kept. Read ratios, not
+//! numbers: machines differ and are noisy. `bench pace` measures the pace alone.
 
 mod client;
 mod front;
 mod nested;
+mod pace;
 mod short;
 
 use claimwright::app::{App, Roles, TOKEN_VALID};
@@ -51,6 +52,9 @@ async fn main() -> Outcome<()> {
     }
     if is_wanted("short") {
         say(short::run().await?)?;
+    }
+    if is_wanted("pace") {
+        say(pace::run().await?)?;
     }
     Ok(())
 }

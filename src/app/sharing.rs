@@ -1,8 +1,12 @@
-//! What processes share over Redis, or what each keeps for itself without it: the cache and the limits. Composition only.
+//! What processes share over Redis, or what each keeps for itself without it: the cache, the limits, and the pace of calls
+//! to a provider. Composition only.
 
 use crate::adapters::cache::Cache;
 use crate::adapters::cache::local::LocalCache;
 use crate::adapters::cache::redis::RedisCache;
+use crate::adapters::pace::local::LocalPace;
+use crate::adapters::pace::redis::RedisPace;
+use crate::adapters::pace::{self, Pace};
 use crate::adapters::rate_limit::local::LocalLimiter;
 use crate::adapters::rate_limit::redis::RedisLimiter;
 use crate::adapters::rate_limit::{Quota, RateLimiter};
@@ -30,6 +34,13 @@ pub(super) fn cache(redis: Option<&Redis>) -> Arc<dyn Cache> {
     match redis {
         Some(redis) => Arc::new(RedisCache::new(redis.clone(), CACHE_BYTES)),
         None => Arc::new(LocalCache::new(CACHE_BYTES)),
+    }
+}
+
+pub(super) fn pace(redis: Option<&Redis>, quota: pace::Quota) -> Arc<dyn Pace> {
+    match redis {
+        Some(redis) => Arc::new(RedisPace::new(redis.clone(), quota)),
+        None => Arc::new(LocalPace::new(quota)),
     }
 }
 

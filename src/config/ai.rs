@@ -83,7 +83,7 @@ pub struct AiSettings {
     pub requests_per_minute: u32,
     /// Tokens in a minute, both directions; 0 for no limit.
     pub tokens_per_minute: u32,
-    /// Calls of one process at the same time.
+    /// Calls at the same time, of all processes that share Redis.
     pub concurrency: usize,
     /// Longest wait for the first piece of an answer.
     pub timeout: Duration,

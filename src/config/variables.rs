@@ -77,9 +77,13 @@ pub const VARIABLES: &[(&str, &str, &str)] = &[
         "JSON file of models with prices in dollars and sizes (docs/providers.md); models that are in no list are counted as free.",
     ),
     ("AI_GUARDRAIL", "none", "Guardrail of Bedrock and its version, such as gr1234abcd:1."),
-    ("AI_REQUESTS_PER_MINUTE", "0", "Requests that the provider may be sent in a minute; 0 means no limit."),
-    ("AI_TOKENS_PER_MINUTE", "0", "Tokens in a minute, both directions; 0 means no limit."),
-    ("AI_CONCURRENCY", "8", "Calls of one process to the provider at the same time (1 to 1024)."),
+    (
+        "AI_REQUESTS_PER_MINUTE",
+        "0",
+        "Requests that the provider may be sent in a minute, by all processes if they share Redis; 0 means no limit.",
+    ),
+    ("AI_TOKENS_PER_MINUTE", "0", "Tokens in a minute, both directions, of all processes if they share Redis; 0 means no limit."),
+    ("AI_CONCURRENCY", "8", "Calls to the provider at the same time, of all processes if they share Redis (1 to 1024)."),
     ("AI_TIMEOUT", "90", "Seconds that the first piece of an answer may take."),
     ("AI_IDLE_TIMEOUT", "30", "Seconds between two pieces of an answer."),
     (

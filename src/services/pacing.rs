@@ -1,4 +1,5 @@
-//! A provider at a pace: each call waits for its place in the minute before it is sent, and sets its tokens right after.
+//! A provider at a pace: each call waits for its place in the minute before it is sent, and sets its tokens right after;
+//! once it is over, however that came, its place among the open calls is free.
 //! It joins two ports (adapters do not know each other), and stands below the circuit breaker, so that nobody waits for a
 //! place at a provider that is down. It must not retry.
 //!
@@ -87,6 +88,13 @@ struct Call {
     estimate: u32,
 }
 
+impl Drop for Call {
+    /// However it ended.
+    fn drop(&mut self) {
+        self.pace.leave(&self.ticket);
+    }
+}
+
 impl Call {
     async fn took(&self, usage: &Usage) {
         let used = u32::try_from(usage.input_tokens.saturating_add(usage.output_tokens)).unwrap_or(0);
@@ -164,7 +172,7 @@ mod tests {
     }
 
     fn pace(requests: u32) -> Arc<LocalPace> {
-        Arc::new(LocalPace::new(Quota { requests: NonZeroU32::new(requests), tokens: None }))
+        Arc::new(LocalPace::new(Quota { requests: NonZeroU32::new(requests), ..Quota::default() }))
     }
 
     /// Fails as told and counts its calls.

@@ -131,6 +131,16 @@ pub const METRICS: &[Metric] = &[
     counter("claimwright_rate_limited_total", &["by"], "Operations that were refused by a rate limit: of a person or of an address."),
     gauge("claimwright_rate_limit_shared", &[], "1 if limits count over all processes, 0 if this one counts by itself for lack of Redis."),
     counter("claimwright_rate_limit_fallbacks_total", &[], "Decisions that this process took by itself for lack of Redis."),
+    gauge(
+        "claimwright_pace_shared",
+        &[],
+        "1 if calls to a provider are paced over all processes, 0 if this one keeps to its part for lack of Redis.",
+    ),
+    counter(
+        "claimwright_pace_fallbacks_total",
+        &[],
+        "Times that Redis did not answer when a call's place in the minute was taken or set right.",
+    ),
     counter("claimwright_cache_failures_total", &[], "Reads and writes of the shared cache that failed; they count as misses."),
     gauge("claimwright_dependency_up", &["dependency"], "1 if the last check of readiness reached it, else 0."),
     counter("claimwright_spans_exported_total", &["outcome"], "Spans that were sent to the collector, or lost."),

@@ -3,6 +3,7 @@
 
 mod budgets;
 mod failures;
+mod fairness;
 mod stopping;
 
 use crate::support::client::START;

@@ -12,6 +12,7 @@ mod architecture;
 mod attacks;
 mod bad_input;
 mod batches;
+mod chaos;
 mod client;
 mod clients;
 mod cognito;

@@ -206,7 +206,7 @@ async fn ten_processes_may_migrate_and_start_at_once() {
         let url = server_url(&database);
         let all = folders.iter().map(async |folder| {
             let (config, _) = configure(folder.path(), Mode::Embedded, &[("DATABASE_URL", &url), ("DATABASE_POOL", "2")]).await;
-            App::start_in(&config, Roles::All, Surroundings::real(&config).expect("providers")).await.expect("it starts")
+            App::start_in(&config, Roles::All, Surroundings::real()).await.expect("it starts")
         });
         for app in futures::future::join_all(all).await {
             let token = app.token(None, None, std::time::Duration::from_mins(5)).expect("a token");

@@ -7,15 +7,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How much of the even spread may be made up after a pause or a late wake-up.
-const SLACK: Duration = Duration::from_secs(2);
+/// The part of the window that may be made up of the even spread, after a pause or a late wake-up.
+pub(super) const SLACK: u32 = 30;
 /// The shortest wait that is asked for: timers are no finer.
-const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+pub(super) const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// Pace within one process.
 #[derive(Debug)]
 pub struct LocalPace {
-    quota: Quota,
+    rule: Rule,
     lanes: Mutex<HashMap<String, Lane>>,
 }
 
@@ -23,7 +23,31 @@ impl LocalPace {
     /// A pace that keeps this quota for each provider.
     #[must_use]
     pub fn new(quota: Quota) -> Self {
-        Self { quota, lanes: Mutex::default() }
+        Self::with_window(quota, WINDOW)
+    }
+
+    pub(super) fn with_window(quota: Quota, window: Duration) -> Self {
+        Self { rule: Rule { quota, window }, lanes: Mutex::default() }
+    }
+
+    /// Takes a place within another quota, or says how long to wait; gives its number.
+    pub(super) fn take_within(&self, quota: Quota, provider: &str, tokens: u32) -> Result<u64, Duration> {
+        let rule = Rule { quota, ..self.rule };
+        self.with(provider, |lane, now| lane.take(rule, now, tokens)).map_err(|wait| wait.max(SHORTEST_WAIT))
+    }
+
+    /// Notes a place that was taken elsewhere; gives its number.
+    pub(super) fn note(&self, provider: &str, tokens: u32) -> u64 {
+        self.with(provider, |lane, now| {
+            lane.forget(self.rule, now);
+            lane.push(self.rule, now, tokens)
+        })
+    }
+
+    /// Takes the spread of what was taken before for passed.
+    #[cfg(test)]
+    pub(super) fn catch_up(&self, provider: &str) {
+        self.with(provider, |lane, now| lane.next_at = now);
     }
 
     fn with<T>(&self, provider: &str, act: impl FnOnce(&mut Lane, Instant) -> T) -> T {
@@ -37,19 +61,26 @@ impl LocalPace {
 #[async_trait]
 impl Pace for LocalPace {
     async fn take(&self, provider: &str, tokens: u32) -> Place {
-        self.with(provider, |lane, now| match lane.take(self.quota, now, tokens) {
-            Ok(number) => Place::Taken(Ticket { provider: provider.to_owned(), number, tokens }),
-            Err(wait) => Place::Wait(wait.max(SHORTEST_WAIT)),
-        })
+        match self.take_within(self.rule.quota, provider, tokens) {
+            Ok(number) => Place::Taken(Ticket { provider: provider.to_owned(), number, tokens, shared: None }),
+            Err(wait) => Place::Wait(wait),
+        }
     }
 
     async fn settle(&self, ticket: &Ticket, tokens: u32) {
-        self.with(&ticket.provider, |lane, _| lane.settle(self.quota, ticket, tokens));
+        self.with(&ticket.provider, |lane, _| lane.settle(self.rule, ticket, tokens));
     }
 
     async fn pause(&self, provider: &str, how_long: Duration) {
         self.with(provider, |lane, now| lane.paused_until = lane.paused_until.max(now + how_long));
     }
+}
+
+/// What is kept, and over how long.
+#[derive(Debug, Clone, Copy)]
+struct Rule {
+    quota: Quota,
+    window: Duration,
 }
 
 /// A provider's last minute.
@@ -72,30 +103,40 @@ impl Lane {
     }
 
     /// Takes a place and gives its number, or the wait.
-    fn take(&mut self, quota: Quota, now: Instant, tokens: u32) -> Result<u64, Duration> {
-        while let Some((_, tokens)) = self.places.front().copied().filter(|(at, _)| *at + WINDOW <= now) {
+    fn take(&mut self, rule: Rule, now: Instant, tokens: u32) -> Result<u64, Duration> {
+        self.forget(rule, now);
+        let ready_at = self.next_at.max(self.paused_until).max(self.room_at(rule, now, tokens));
+        if ready_at > now {
+            return Err(ready_at - now);
+        }
+        Ok(self.push(rule, now, tokens))
+    }
+
+    /// Takes out what is older than the window.
+    fn forget(&mut self, rule: Rule, now: Instant) {
+        while let Some((_, tokens)) = self.places.front().copied().filter(|(at, _)| *at + rule.window <= now) {
             self.places.pop_front();
             self.first += 1;
             self.tokens -= u64::from(tokens);
         }
-        let ready_at = self.next_at.max(self.paused_until).max(self.room_at(quota, now, tokens));
-        if ready_at > now {
-            return Err(ready_at - now);
-        }
-        let earliest = now.checked_sub(SLACK).unwrap_or(now);
-        self.next_at = self.next_at.max(earliest) + spread(quota, 1, u64::from(tokens));
+    }
+
+    fn push(&mut self, rule: Rule, now: Instant, tokens: u32) -> u64 {
+        let earliest = now.checked_sub(rule.window / SLACK).unwrap_or(now);
+        self.next_at = self.next_at.max(earliest) + spread(rule, 1, u64::from(tokens));
         self.places.push_back((now, tokens));
         self.tokens += u64::from(tokens);
-        Ok(self.first + self.places.len() as u64 - 1)
+        self.first + self.places.len() as u64 - 1
     }
 
     /// When the minute has room for a request of so many tokens.
-    fn room_at(&self, quota: Quota, now: Instant, tokens: u32) -> Instant {
+    fn room_at(&self, rule: Rule, now: Instant, tokens: u32) -> Instant {
+        let Rule { quota, window } = rule;
         let mut room_at = now;
         if let Some(most) = quota.requests {
             let over = self.places.len().checked_sub(most.get() as usize);
             if let Some((at, _)) = over.and_then(|over| self.places.get(over)) {
-                room_at = *at + WINDOW;
+                room_at = *at + window;
             }
         }
         if let Some(most) = quota.tokens {
@@ -104,19 +145,19 @@ impl Lane {
                 if over == 0 {
                     break;
                 }
-                room_at = room_at.max(*at + WINDOW);
+                room_at = room_at.max(*at + window);
                 over = over.saturating_sub(u64::from(*freed));
             }
         }
         room_at
     }
 
-    fn settle(&mut self, quota: Quota, ticket: &Ticket, tokens: u32) {
+    fn settle(&mut self, rule: Rule, ticket: &Ticket, tokens: u32) {
         let index = ticket.number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         let Some(place) = index.and_then(|index| self.places.get_mut(index)) else { return };
         let before = std::mem::replace(&mut place.1, tokens);
         self.tokens = self.tokens + u64::from(tokens) - u64::from(before);
-        let by_tokens = Quota { requests: None, ..quota };
+        let by_tokens = Rule { quota: Quota { requests: None, ..rule.quota }, ..rule };
         if tokens >= before {
             self.next_at += spread(by_tokens, 0, u64::from(tokens - before));
         } else {
@@ -127,12 +168,12 @@ impl Lane {
 }
 
 /// The time that so many requests and tokens take at an even rate.
-fn spread(quota: Quota, requests: u64, tokens: u64) -> Duration {
+fn spread(rule: Rule, requests: u64, tokens: u64) -> Duration {
     let share = |amount: u64, most: Option<std::num::NonZeroU32>| {
-        let nanos = |most: u32| u128::from(amount) * WINDOW.as_nanos() / u128::from(most);
+        let nanos = |most: u32| u128::from(amount) * rule.window.as_nanos() / u128::from(most);
         most.map_or(Duration::ZERO, |most| Duration::from_nanos(u64::try_from(nanos(most.get())).unwrap_or(u64::MAX)))
     };
-    share(requests, quota.requests).max(share(tokens, quota.tokens))
+    share(requests, rule.quota.requests).max(share(tokens, rule.quota.tokens))
 }
 
 #[cfg(test)]
@@ -142,7 +183,7 @@ mod tests {
     use tokio::time::sleep;
 
     fn quota(requests: u32, tokens: u32) -> Quota {
-        Quota { requests: NonZeroU32::new(requests), tokens: NonZeroU32::new(tokens) }
+        Quota { requests: NonZeroU32::new(requests), tokens: NonZeroU32::new(tokens), concurrency: None }
     }
 
     /// Takes places for ten minutes as fast as they are given, calls that take as many tokens as `size` says and are

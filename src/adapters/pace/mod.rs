@@ -3,9 +3,11 @@
 //!
 //! The rule that every implementation keeps: in no 60 seconds more requests begin, and no more tokens are taken, than the
 //! quota says; and within the minute they are spread, because providers enforce a minute's limit in shorter pieces. Tokens
-//! are taken by an estimate and set right once they are counted.
+//! are taken by an estimate and set right once they are counted. Where processes share, no more calls than the quota says
+//! are open at the same time.
 
 pub mod local;
+pub mod redis;
 
 use async_trait::async_trait;
 use std::num::NonZeroU32;
@@ -21,6 +23,17 @@ pub struct Quota {
     pub requests: Option<NonZeroU32>,
     /// Tokens in a minute, both directions.
     pub tokens: Option<NonZeroU32>,
+    /// Calls at the same time, of all processes; each keeps to its own limit besides.
+    pub concurrency: Option<NonZeroU32>,
+}
+
+impl Quota {
+    /// The part of one of so many processes, never nothing.
+    #[must_use]
+    pub fn share(self, processes: u32) -> Self {
+        let part = |most: NonZeroU32| NonZeroU32::new(most.get() / processes.max(1)).unwrap_or(NonZeroU32::MIN);
+        Self { requests: self.requests.map(part), tokens: self.tokens.map(part), concurrency: self.concurrency.map(part) }
+    }
 }
 
 /// The answer to a request for a place.
@@ -37,10 +50,21 @@ pub enum Place {
 pub struct Ticket {
     /// The provider.
     pub provider: String,
-    /// Number of the place, unique for the provider.
+    /// Number of the place among those of this process, unique for the provider.
     pub number: u64,
     /// Tokens that were taken.
     pub tokens: u32,
+    /// What processes that share know of it.
+    pub shared: Option<Shared>,
+}
+
+/// What processes that share know of a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shared {
+    /// Number among the places of all; none if they could not be told.
+    pub number: Option<u64>,
+    /// Number of the lease on one of the calls at the same time.
+    pub lease: u64,
 }
 
 /// Takes places in a provider's minute.
@@ -52,6 +76,9 @@ pub trait Pace: std::fmt::Debug + Send + Sync {
 
     /// Sets the tokens of a place right, in either direction; after its minute this has no effect.
     async fn settle(&self, ticket: &Ticket, tokens: u32);
+
+    /// The call that took the place has ended or was dropped: another one may begin.
+    fn leave(&self, _ticket: &Ticket) {}
 
     /// Gives no place for so long: the provider asked for a pause. A shorter one does not end a longer one.
     async fn pause(&self, provider: &str, how_long: Duration);

@@ -24,7 +24,12 @@ use crate::repositories::{batches, generations, jobs, projects, sections};
 use crate::services::core::Unit;
 use crate::services::drafts::desk::Pen;
 use futures::StreamExt;
+use std::time::Duration;
+use tokio::time::sleep;
 use tracing::Instrument;
+
+/// Longest pause between two tries of the transaction after a call.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a section is written with.
 struct Call {
@@ -45,8 +50,25 @@ impl Generations {
         let actor = Actor::system(job.workspace());
         let Some(call) = self.begin_section(&actor, job, work).await? else { return Ok(JobEnding::Done) };
         match self.measured(&call).await {
-            Ok((text, usage)) => self.accept(&actor, job, work, call, text, usage).await.map(|()| JobEnding::Done),
-            Err(failure) => self.reject(&actor, job, work, call, failure).await,
+            Ok((text, usage)) => self.insist(|| self.accept(&actor, job, work, &call, &text, &usage)).await.map(|()| JobEnding::Done),
+            Err(failure) => self.insist(|| self.reject(&actor, job, work, &call, &failure)).await,
+        }
+    }
+
+    /// Tries the transaction after a call again as long as the database is away: what was paid for is in memory alone. A
+    /// claim that was lost meanwhile ends it; so do cancellation and the end of the process, which drop the whole job.
+    async fn insist<T, F: Future<Output = Result<T>> + Send>(&self, transaction: impl Fn() -> F + Send + Sync) -> Result<T> {
+        let mut next = 2;
+        loop {
+            match transaction().await {
+                Err(error) if error.is_unavailable() => {
+                    let wait = wait_before_try(next, None, self.core.dice()).min(LONGEST_PAUSE);
+                    tracing::warn!(%error, ?wait, "the database is away; what a call gave is kept and stored later");
+                    sleep(wait).await;
+                    next += 1;
+                }
+                ended => return ended,
+            }
         }
     }
 
@@ -212,20 +234,22 @@ impl Generations {
     }
 
     /// Stores a text with all that follows from it.
-    async fn accept(&self, actor: &Actor, job: &ClaimedJob, work: DraftSection, call: Call, text: String, usage: Usage) -> Result<()> {
-        let Call { mut section, mut attempt, .. } = call;
+    async fn accept(&self, actor: &Actor, job: &ClaimedJob, work: DraftSection, call: &Call, text: &str, usage: &Usage) -> Result<()> {
+        let (mut section, mut attempt) = (call.section.clone(), call.attempt.clone());
         let drafter = self.core.drafter(Some(&attempt.provider))?;
-        let spend = spend(&**drafter, &attempt.model, &usage);
+        let spend = spend(&**drafter, &attempt.model, usage);
         let provenance = drafter.profile().provenance.map(str::to_owned);
         let (mut unit, mut run) = self.reopen(actor, work).await?;
+        // whoever has the claim now writes this revision: a collision with theirs would look like a fault
+        jobs::hold_in(&mut unit.tx, job).await?;
         section.revision += 1;
         (section.source, section.state) = (Some(RevisionSource::Model), SectionState::Generated);
-        (section.word_count, section.char_count) = (word_count(&text), char_count(&text));
+        (section.word_count, section.char_count) = (word_count(text), char_count(text));
         let revision = Revision {
             id: RevisionId(self.core.new_id()),
             section: section.id,
             number: section.revision,
-            text,
+            text: text.to_owned(),
             source: RevisionSource::Model,
             author: run.created_by,
             attempt: Some(attempt.id),
@@ -235,7 +259,7 @@ impl Generations {
         sections::create_revision_in(&mut unit.tx, actor.workspace, &revision).await?;
         sections::update_in(&mut unit.tx, actor.workspace, &section).await?;
         attempt.status = AttemptStatus::Succeeded;
-        attempt.model = usage.model;
+        attempt.model.clone_from(&usage.model);
         (attempt.input_tokens, attempt.output_tokens, attempt.spend) = (Some(usage.input_tokens), Some(usage.output_tokens), Some(spend));
         attempt.finished_at = Some(unit.now);
         generations::update_attempt_in(&mut unit.tx, actor.workspace, &attempt).await?;
@@ -248,8 +272,8 @@ impl Generations {
 
     /// Notes a failed attempt: it is tried again later, or the section has failed for good. What it took is paid for. A
     /// call that was held back is no attempt: the job waits, and nothing else has happened.
-    async fn reject(&self, actor: &Actor, job: &ClaimedJob, work: DraftSection, call: Call, failure: DraftFailure) -> Result<JobEnding> {
-        let Call { section, mut attempt, .. } = call;
+    async fn reject(&self, actor: &Actor, job: &ClaimedJob, work: DraftSection, call: &Call, failure: &DraftFailure) -> Result<JobEnding> {
+        let (section, mut attempt) = (&call.section, call.attempt.clone());
         let (mut unit, mut run) = self.reopen(actor, work).await?;
         let dice = self.core.dice();
         let wait = wait_before_try(attempt.number + 1, failure.retry_after, dice);
@@ -275,7 +299,7 @@ impl Generations {
             attempt.model.clone_from(&usage.model);
         }
         budgets::charge(&mut run, &attempt);
-        attempt.failure = Some(JobFailure::from(failure));
+        attempt.failure = Some(JobFailure::from(failure.clone()));
         generations::update_attempt_in(&mut unit.tx, actor.workspace, &attempt).await?;
         if again {
             let now = unit.now;

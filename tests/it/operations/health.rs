@@ -126,7 +126,7 @@ async fn a_process_that_drains_says_so_until_the_last_job_has_ended() {
     let folder = tempfile::tempdir().expect("a folder");
     let (config, _) = configure(folder.path(), Mode::Embedded, &[("OPS_ADDRESS", "127.0.0.1:0"), ("SHUTDOWN_GRACE", "60")]).await;
     let drafter = HeldDrafter::new(0);
-    let surroundings = Surroundings { drafters: vec![Arc::clone(&drafter) as _], ..Surroundings::real(&config).expect("providers") };
+    let surroundings = Surroundings { drafters: vec![Arc::clone(&drafter) as _], ..Surroundings::real() };
     let app = App::start_in(&config, Roles::All, surroundings).await.expect("the application starts");
     let ops = format!("http://{}", app.ops_address().expect("an address"));
     let token = app.token(None, None, PATIENCE).expect("a token");

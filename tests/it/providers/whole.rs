@@ -38,10 +38,11 @@ on_each! {
         let stub = Stub::start(vec![], |_| story(TEXT)).await;
         let (app, _folder) = app_on(mode, &stub, &[]).await;
         let adviser = app.adviser();
-        let models = adviser.run("{ apiInfo { models { provider model contextTokens streams inputPricePerMillion { amount } } } }", json!({})).await;
+        let models = adviser.run("{ apiInfo { models { provider model contextTokens streams inputPricePerMillion { amount } outputPricePerMillion { amount } } } }", json!({})).await;
         let first = &models["apiInfo"]["models"][0];
         assert_eq!((&first["provider"], &first["model"], &first["contextTokens"]), (&json!("openai"), &json!("stub-1"), &json!(64_000)));
-        assert_eq!(micros(&first["inputPricePerMillion"]["amount"]), 2_000_000);
+        assert_eq!((micros(&first["inputPricePerMillion"]["amount"]), micros(&first["outputPricePerMillion"]["amount"])), (2_000_000, 8_000_000));
+        assert_eq!((&first["streams"], &models["apiInfo"]["models"][1]["provider"]), (&json!(true), &json!("offline")), "the offline one is always there");
 
         let (batch, projects) = adviser.batch_of("Acme", 2).await;
         let (run, status) = adviser.generate(json!({ "batchId": batch })).await;
@@ -93,6 +94,24 @@ async fn what_fails_on_the_way_is_tried_again_and_paid_for() {
     );
     assert!(attempts[1]["failure"]["message"].as_str().is_some_and(|message| message.contains("English")));
     assert_eq!(micros(&adviser.run_of(&run).await["cost"]["amount"]), 2 * COST, "what could not be used is paid for too");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_over_the_limit_of_its_section_is_no_text_however_properly_it_ends() {
+    let too_long = story(&"The kiln was held. ".repeat(2_000));
+    let stub = Stub::start(vec![too_long], |_| story(TEXT)).await;
+    let (app, _folder) = app_on(Mode::Embedded, &stub, &[]).await;
+    let adviser = app.adviser();
+    let template = adviser.template_of("One section", &["baseline"]).await;
+    let (batch, projects) = adviser.batch_on(&template, "Acme", 1).await;
+    let (run, status) = adviser.generate(json!({ "batchId": batch })).await;
+    assert_eq!(status, "SUCCEEDED");
+    let failed = adviser.attempts(&run, "RETRYING").await;
+    let failure = &failed[0]["failure"];
+    assert_eq!((failed.len(), &failure["code"], &failure["retryable"]), (1, &json!("PROVIDER_BAD_ANSWER"), &json!(true)));
+    assert!(failure["message"].as_str().is_some_and(|message| message.contains("longer than the section allows")), "{failure}");
+    assert_eq!(adviser.narrative(&projects[0]).await["sections"][0]["text"], TEXT, "nothing of it was stored");
     app.stop().await;
 }
 

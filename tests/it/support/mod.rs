@@ -125,7 +125,7 @@ impl TestApp {
     pub async fn start_on(mode: Mode, settings: &[(&str, &str)], choose: impl FnOnce(&mut Surroundings)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (config, database) = configure(folder.path(), mode, settings).await;
-        let mut surroundings = Surroundings::real(&config).expect("providers");
+        let mut surroundings = Surroundings::real();
         choose(&mut surroundings);
         let app = App::start_in(&config, Roles::All, surroundings).await.expect("the application starts");
         Self { app: Box::new(app), config, folder, database }

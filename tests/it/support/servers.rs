@@ -62,19 +62,24 @@ impl OwnPostgres {
         let server = Self { programs, folder, port: free_port() };
         let initdb = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-D"];
         must(server.command("initdb").args(initdb).arg(server.data())).await;
-        let options = format!(
-            "-p {} -k {} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=300",
-            server.port,
-            server.folder.path().display()
-        );
-        let log = server.folder.path().join("server.log");
-        must(server.command("pg_ctl").arg("-D").arg(server.data()).arg("-w").arg("-l").arg(log).args(["-o", &options, "start"])).await;
+        server.come_back().await;
         Some(server)
     }
 
     /// URL of the database `postgres`, as the superuser.
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Stops without a farewell; it stays away.
+    pub async fn stop_immediate(&self) {
+        must(self.command("pg_ctl").arg("-D").arg(self.data()).args(["-w", "-m", "immediate", "stop"])).await;
+    }
+
+    /// Comes back on the same port with what was committed.
+    pub async fn come_back(&self) {
+        let (options, log) = (self.options(), self.folder.path().join("server.log"));
+        must(self.command("pg_ctl").arg("-D").arg(self.data()).arg("-w").arg("-l").arg(log).args(["-o", &options, "start"])).await;
     }
 
     /// Stops without a farewell and starts again: every connection breaks, and what was committed is recovered.
@@ -84,6 +89,11 @@ impl OwnPostgres {
 
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    fn options(&self) -> String {
+        let folder = self.folder.path().display();
+        format!("-p {} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=300", self.port)
     }
 
     fn command(&self, name: &str) -> Command {

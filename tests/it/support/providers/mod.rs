@@ -2,6 +2,7 @@
 //! is a list of steps on the bare connection. They know nothing of the product.
 
 pub mod bedrock;
+pub mod books;
 pub mod openai;
 
 use super::PATIENCE;
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
 /// One step of an answer.
@@ -27,6 +28,20 @@ pub enum Step {
     Close,
     /// Lets time pass, for a slow answer.
     Pause(Duration),
+    /// Does something at this point of the answer.
+    Do(Action),
+    /// Waits until the test lets it go on.
+    Gate(Arc<Semaphore>),
+}
+
+/// What a test wants to happen at a point of an answer.
+#[derive(Clone)]
+pub struct Action(pub Arc<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Action")
+    }
 }
 
 /// What a request is answered with.
@@ -98,19 +113,28 @@ impl Stub {
         self.state.requests.lock().expect("unpoisoned").clone()
     }
 
+    /// Waits until so many requests have come.
+    pub async fn has_been_asked(&self, wanted: usize) {
+        self.reaches(|| self.requests().len() >= wanted, "requests").await;
+    }
+
     /// Waits until so many clients went away from an answer that hung.
     pub async fn has_aborted(&self, wanted: usize) {
+        self.reaches(|| self.state.aborted.load(Ordering::SeqCst) >= wanted, "clients that went away").await;
+    }
+
+    async fn reaches(&self, is_reached: impl Fn() -> bool, what: &str) {
         let reached = async {
             loop {
                 let mut changed = std::pin::pin!(self.state.changed.notified());
                 changed.as_mut().enable();
-                if self.state.aborted.load(Ordering::SeqCst) >= wanted {
+                if is_reached() {
                     return;
                 }
                 changed.await;
             }
         };
-        timeout(PATIENCE, reached).await.expect("the client went away");
+        assert!(timeout(PATIENCE, reached).await.is_ok(), "too few {what}");
     }
 }
 
@@ -119,6 +143,7 @@ async fn serve(mut connection: TcpStream, state: Arc<State>) {
         let scripted = state.script.lock().expect("unpoisoned").pop_front();
         let reply = scripted.unwrap_or_else(|| (state.otherwise)(&request));
         state.requests.lock().expect("unpoisoned").push(request);
+        state.changed.notify_waiters();
         for step in reply {
             match step {
                 Step::Send(bytes) => {
@@ -135,6 +160,8 @@ async fn serve(mut connection: TcpStream, state: Arc<State>) {
                 }
                 Step::Close => return,
                 Step::Pause(duration) => tokio::time::sleep(duration).await,
+                Step::Do(action) => (action.0)(),
+                Step::Gate(gate) => gate.acquire().await.expect("open").forget(),
             }
         }
     }
