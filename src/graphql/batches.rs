@@ -37,7 +37,7 @@ pub enum BatchActivity {
     Ready,
     /// An import is running.
     Importing,
-    /// A run is queued or running.
+    /// A run is queued or running, or a single section is being written.
     Generating,
     /// Everything is generated; something is not yet approved.
     InReview,

@@ -63,6 +63,8 @@ pub struct Core {
     pub limits: Option<Limits>,
     /// What writes sections, the default one first.
     pub drafters: Vec<Arc<dyn Drafter>>,
+    /// Whether a section that breaks a rule is written once more before a person has to see it.
+    pub redraft: bool,
     /// The clock.
     pub clock: Clock,
     /// New ids.

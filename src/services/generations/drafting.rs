@@ -1,21 +1,20 @@
 //! Writing of one section, the unit of paid work: a short transaction before the call, none during it, and one after it
 //! that holds the text, the numbers, the events and the end of the job.
 
+use super::calls::{Call, Order};
 use super::measure::Measure;
 use super::{Generations, finishing, progressed_now_and_then};
-use crate::adapters::ai::{DraftFailure, DraftPiece, DraftRequest, Drafter, Usage};
+use crate::adapters::ai::{DraftFailure, DraftPiece, Usage};
 use crate::domain::actor::Actor;
 use crate::domain::answers::{self, Flaw};
 use crate::domain::events::BatchEvent;
-use crate::domain::generations::{Attempt, AttemptStatus, MAX_ATTEMPTS, Run};
-use crate::domain::ids::{AttemptId, RevisionId};
+use crate::domain::generations::{MAX_ATTEMPTS, Run};
+use crate::domain::ids::AttemptId;
 use crate::domain::jobs::{JobFailure, JobFailureCode, JobStatus, wait_before_try};
 use crate::domain::money::Spend;
-use crate::domain::personal_data::{Mask, Restorer};
+use crate::domain::personal_data::Restorer;
 use crate::domain::projects::ProjectStatus;
-use crate::domain::prompts::assemble;
-use crate::domain::sections::{Revision, RevisionSource, Section, SectionState};
-use crate::domain::templates::{char_count, word_count};
+use crate::domain::sections::SectionState;
 use crate::domain::work::{DraftSection, FINISH_PROJECT, FinishProject, JobEnding};
 use crate::error::{Error, Result};
 use crate::repositories::jobs::{ClaimedJob, NewJob};
@@ -23,16 +22,6 @@ use crate::repositories::{batches, generations, jobs, projects, sections};
 use crate::services::core::Unit;
 use futures::StreamExt;
 use tracing::Instrument;
-
-/// What a section is written with.
-struct Call {
-    run: Run,
-    section: Section,
-    attempt: Attempt,
-    request: DraftRequest,
-    /// What the prompt hides of people; nothing, if the provider does not ask for it.
-    mask: Mask,
-}
 
 impl Generations {
     /// Writes one section and settles its job. An error is a fault of ours: the job is then done again.
@@ -91,61 +80,30 @@ impl Generations {
             generations::update_in(&mut unit.tx, actor.workspace, &run).await?;
         }
         let now = unit.now;
-        let earlier = generations::close_lost_attempts_in(&mut unit.tx, actor.workspace, run.id, section.id, now).await?;
+        let earlier = generations::close_lost_attempts_in(&mut unit.tx, actor.workspace, run.id.into(), section.id, now).await?;
+        let errors = if work.redraft { self.errors_in(&mut unit.tx, actor, project.id, &section.key).await? } else { Vec::new() };
+        if work.redraft && errors.is_empty() {
+            self.settle_section(&mut unit, actor, job, work, &mut run, false).await?;
+            unit.commit().await?;
+            return Ok(None);
+        }
         let version = self.version(actor, run.template_version).await?;
-        let template_section = version.sections.iter().find(|s| s.key == section.key).cloned();
-        let template_section = template_section.ok_or_else(|| Error::internal("a section that its template does not have"))?;
         let facts = facts.remove(&project.id).unwrap_or_default();
-        let wish = run.instructions.clone();
-        let masks = self.core.drafter(Some(&run.provider)).is_ok_and(|drafter| drafter.profile().masks_personal_data);
-        let mask = if masks { Mask::of(&facts, &[&project.name, wish.as_deref().unwrap_or_default()]) } else { Mask::default() };
-        let prompt = assemble(
-            &template_section,
-            version.instructions.as_deref(),
-            &mask.hide(&project.name),
-            &mask.hide_facts(&facts),
-            &project.costs,
-            wish.as_deref().map(|wish| mask.hide(wish)).as_deref(),
-        );
-        let attempt = Attempt {
-            id: AttemptId(self.core.new_id()),
-            run: run.id,
-            project: project.id,
-            section: section.id,
-            section_key: section.key.clone(),
-            number: earlier + 1,
-            status: AttemptStatus::Running,
-            provider: run.provider.clone(),
-            model: run.model.clone(),
-            template_version: run.template_version,
-            prompt_hash: prompt.hash.clone(),
-            input_tokens: None,
-            output_tokens: None,
-            spend: None,
-            failure: None,
-            started_at: unit.now,
-            finished_at: None,
-        };
+        let errors_before = errors.len();
+        let order = Order { provider: &run.provider, model: &run.model, wish: run.instructions.clone(), findings: errors };
+        let prepared = self.prepare(&version, &section, &project, facts, order)?;
+        let attempt = prepared.attempt(AttemptId(self.core.new_id()), run.id.into(), &section, earlier + 1, unit.now);
         generations::create_attempt_in(&mut unit.tx, actor.workspace, &attempt).await?;
         section.state = SectionState::Generating;
         sections::set_state_in(&mut unit.tx, actor.workspace, section.id, section.state).await?;
         unit.append(actor.workspace, work.batch, events).await?;
         unit.commit().await?;
-        let request = DraftRequest {
-            model: run.model.clone(),
-            prompt,
-            section: template_section,
-            facts,
-            costs: project.costs,
-            project_name: project.name,
-            wish,
-        };
-        Ok(Some(Call { run, section, attempt, request, mask }))
+        Ok(Some(prepared.call(section, attempt, errors_before)))
     }
 
     /// Calls the provider and says what came of it, in metrics and in the trace.
-    async fn measured(&self, call: &Call) -> Result<(String, Usage), DraftFailure> {
-        let measure = Measure::begin(&call.run.provider, &call.run.model);
+    pub(super) async fn measured(&self, call: &Call) -> Result<(String, Usage), DraftFailure> {
+        let measure = Measure::begin(&call.attempt.provider, &call.attempt.model);
         let span = measure.span.clone();
         let answer = self.write(call).instrument(span).await;
         measure.end(&answer);
@@ -155,7 +113,7 @@ impl Generations {
     /// Calls the provider; no transaction is open meanwhile.
     async fn write(&self, call: &Call) -> Result<(String, Usage), DraftFailure> {
         let bad = |message: &str| DraftFailure::new(JobFailureCode::ProviderBadAnswer, message);
-        let drafter = self.core.drafter(Some(&call.run.provider));
+        let drafter = self.core.drafter(Some(&call.attempt.provider));
         let drafter = drafter.map_err(|_| DraftFailure::new(JobFailureCode::Internal, "The provider is not configured any more."))?;
         let limit = usize::try_from(call.section.limits.max_chars).unwrap_or(usize::MAX);
         // what is composed here from the facts is in their language
@@ -187,34 +145,15 @@ impl Generations {
 
     /// Stores a text with all that follows from it.
     async fn accept(&self, actor: &Actor, job: &ClaimedJob, work: DraftSection, call: Call, text: String, usage: Usage) -> Result<()> {
-        let Call { mut section, mut attempt, .. } = call;
-        let drafter = self.core.drafter(Some(&attempt.provider))?;
-        let spend = spend(&**drafter, &attempt.model, &usage);
-        let provenance = drafter.profile().provenance.map(str::to_owned);
         let (mut unit, mut run) = self.reopen(actor, work).await?;
-        section.revision += 1;
-        (section.source, section.state) = (Some(RevisionSource::Model), SectionState::Generated);
-        (section.word_count, section.char_count) = (word_count(&text), char_count(&text));
-        let revision = Revision {
-            id: RevisionId(self.core.new_id()),
-            section: section.id,
-            number: section.revision,
-            text,
-            source: RevisionSource::Model,
-            author: run.created_by,
-            attempt: Some(attempt.id),
-            note: provenance,
-            created_at: unit.now,
+        let spend = if self.is_worse_in(&mut unit.tx, actor, &call, &text).await? {
+            self.set_aside_in(&mut unit, actor, call, usage).await?
+        } else {
+            let spend = self.keep_text_in(&mut unit, actor, call, run.created_by, text, usage).await?;
+            let now = unit.now;
+            projects::touch_in(&mut unit.tx, actor.workspace, work.project, now).await?;
+            spend
         };
-        sections::create_revision_in(&mut unit.tx, actor.workspace, &revision).await?;
-        sections::update_in(&mut unit.tx, actor.workspace, &section).await?;
-        attempt.status = AttemptStatus::Succeeded;
-        attempt.model = usage.model;
-        (attempt.input_tokens, attempt.output_tokens, attempt.spend) = (Some(usage.input_tokens), Some(usage.output_tokens), Some(spend));
-        attempt.finished_at = Some(unit.now);
-        generations::update_attempt_in(&mut unit.tx, actor.workspace, &attempt).await?;
-        let now = unit.now;
-        projects::touch_in(&mut unit.tx, actor.workspace, work.project, now).await?;
         run.spend = Spend(run.spend.0 + spend.0);
         self.settle_section(&mut unit, actor, job, work, &mut run, false).await?;
         unit.commit().await
@@ -223,7 +162,7 @@ impl Generations {
     /// Notes a failed attempt: it is tried again later, or the section has failed for good. What it took is paid for. A
     /// call that was held back is no attempt: the job waits, and nothing else has happened.
     async fn reject(&self, actor: &Actor, job: &ClaimedJob, work: DraftSection, call: Call, failure: DraftFailure) -> Result<JobEnding> {
-        let Call { section, mut attempt, .. } = call;
+        let Call { section, attempt, .. } = call;
         let (mut unit, mut run) = self.reopen(actor, work).await?;
         let dice = self.core.dice();
         let wait = wait_before_try(attempt.number + 1, failure.retry_after, dice);
@@ -235,17 +174,8 @@ impl Generations {
             return Ok(JobEnding::Retried);
         }
         let again = failure.retryable && attempt.number < MAX_ATTEMPTS && run.status == JobStatus::Running;
-        attempt.status = if again { AttemptStatus::Retrying } else { AttemptStatus::Failed };
-        attempt.finished_at = Some(unit.now);
-        if let Some(usage) = &failure.usage {
-            let spend = spend(&**self.core.drafter(Some(&attempt.provider))?, &attempt.model, usage);
-            (attempt.input_tokens, attempt.output_tokens, attempt.spend) =
-                (Some(usage.input_tokens), Some(usage.output_tokens), Some(spend));
-            run.spend = Spend(run.spend.0 + spend.0);
-            attempt.model.clone_from(&usage.model);
-        }
-        attempt.failure = Some(JobFailure::from(failure));
-        generations::update_attempt_in(&mut unit.tx, actor.workspace, &attempt).await?;
+        let spend = self.note_failure_in(&mut unit, actor, attempt, again, failure).await?;
+        run.spend = Spend(run.spend.0 + spend.0);
         if again {
             let now = unit.now;
             generations::update_in(&mut unit.tx, actor.workspace, &run).await?;
@@ -278,8 +208,9 @@ impl Generations {
         failed: bool,
     ) -> Result<()> {
         jobs::finish_in(&mut unit.tx, job).await?;
-        let remaining = generations::settle_section_in(&mut unit.tx, work.run, work.project, failed).await?;
-        run.sections_done += 1;
+        // a section was counted when it had its first text, and a second draft that fails leaves it that one
+        let remaining = generations::settle_section_in(&mut unit.tx, work.run, work.project, failed && !work.redraft).await?;
+        run.sections_done += i32::from(!work.redraft);
         if run.status == JobStatus::Cancelling {
             return finishing::close_if_let_go_in(unit, actor, run).await;
         }
@@ -287,7 +218,7 @@ impl Generations {
         generations::update_in(&mut unit.tx, actor.workspace, run).await?;
         unit.append(actor.workspace, work.batch, event.into_iter().collect()).await?;
         if remaining.sections_left == 0 {
-            let payload = FinishProject { batch: work.batch, run: work.run, project: work.project };
+            let payload = FinishProject { batch: work.batch, run: work.run, project: work.project, redrafted: work.redraft };
             unit.enqueue(actor.workspace, Some(work.run), &[NewJob { kind: FINISH_PROJECT, payload }]).await?;
         }
         Ok(())
@@ -302,7 +233,7 @@ impl Generations {
         let (mut unit, mut run) = self.reopen(&actor, work).await?;
         let now = unit.now;
         let failure = JobFailure::new(JobFailureCode::Internal, "A fault in this service; the section was not written.");
-        generations::fail_attempts_in(&mut unit.tx, actor.workspace, work.run, work.section, &failure, now).await?;
+        generations::fail_attempts_in(&mut unit.tx, actor.workspace, work.run.into(), work.section, &failure, now).await?;
         if let Some(section) = sections::find(&mut unit.tx, actor.workspace, work.section).await? {
             sections::set_state_in(&mut unit.tx, actor.workspace, section.id, SectionState::at_rest(section.source)).await?;
         }
@@ -324,16 +255,10 @@ impl Generations {
     async fn let_go_in(&self, unit: &mut Unit, actor: &Actor, job: &ClaimedJob, work: DraftSection, run: &mut Run) -> Result<()> {
         jobs::finish_in(&mut unit.tx, job).await?;
         let now = unit.now;
-        generations::cancel_attempts_in(&mut unit.tx, actor.workspace, work.run, work.section, now).await?;
+        generations::cancel_attempts_in(&mut unit.tx, actor.workspace, work.run.into(), work.section, now).await?;
         if run.status.is_final() {
             return Ok(());
         }
         finishing::close_if_let_go_in(unit, actor, run).await
     }
-}
-
-/// What a call cost; nothing if the model has no price any more.
-fn spend(drafter: &dyn Drafter, model: &str, usage: &Usage) -> Spend {
-    let price = drafter.profile().models.into_iter().find(|info| info.model == model);
-    price.map_or(Spend(0), |info| info.spend(usage))
 }

@@ -1,10 +1,16 @@
-//! Use cases of generation: start and cancel runs (here), write sections (`drafting.rs`), settle projects and runs
-//! (`finishing.rs`). Every transaction locks the batch first, then the run: one order, so no deadlock.
+//! Use cases of generation: start (`start.rs`), cancel (here) and try again runs (`retry.rs`), write sections (`drafting.rs`,
+//! `calls.rs`), also once more (`redrafting.rs`) and alone (`rewriting.rs`), settle projects and runs (`finishing.rs`). Every transaction locks the batch first, then the run: one order, so no deadlock.
 
+mod calls;
 mod drafting;
 mod finishing;
 mod measure;
+mod redrafting;
+mod retry;
+mod rewriting;
 mod start;
+
+pub use rewriting::Rewriting;
 
 use super::checks::wrong_state;
 use super::core::{Core, Unit};
@@ -85,6 +91,16 @@ impl Generations {
     /// As the database says.
     pub async fn find(&self, actor: &Actor, id: RunId) -> Result<Option<Run>> {
         generations::find(&mut self.core.db.read(actor.workspace).await?, actor.workspace, id).await
+    }
+
+    /// The active run of a run's batch, or else the run itself.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn find_current(&self, actor: &Actor, id: RunId) -> Result<Option<Run>> {
+        let Some(run) = self.find(actor, id).await? else { return Ok(None) };
+        let active = self.load_active(actor, &[run.batch]).await?.remove(&run.batch);
+        Ok(Some(active.unwrap_or(run)))
     }
 
     /// The active runs of several batches.

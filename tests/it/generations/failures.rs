@@ -11,14 +11,14 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// A failure after which the section is tried again at once.
-fn passing() -> DraftFailure {
+pub(super) fn passing() -> DraftFailure {
     let failure = DraftFailure::new(JobFailureCode::ProviderUnavailable, "The provider is down for a moment.");
     assert!(failure.retryable);
     DraftFailure { retry_after: Some(Duration::from_millis(1)), ..failure }
 }
 
 /// A failure that trying again does not help.
-fn lasting() -> DraftFailure {
+pub(super) fn lasting() -> DraftFailure {
     DraftFailure { retryable: false, ..DraftFailure::new(JobFailureCode::ProviderRefused, "The provider refuses to write this.") }
 }
 
