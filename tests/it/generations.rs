@@ -2,6 +2,9 @@
 //! what is stopped stands in the files beside it.
 
 mod failures;
+mod redrafting;
+mod retrying;
+mod rewriting;
 mod stopping;
 
 use crate::support::client::START;
