@@ -51,8 +51,7 @@ pub async fn list_failed_sections(tx: &mut Tx, workspace: WorkspaceId, run: RunI
 /// As the database says.
 pub async fn find_newest_of_rewriting(tx: &mut Tx, workspace: WorkspaceId, first: AttemptId) -> Result<Option<Attempt>> {
     let sql = format!("SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE rewrite_id = $1 AND workspace_id = $2 ORDER BY number DESC LIMIT 1");
-    let row: Option<AttemptRow> =
-        on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(first.0).bind(workspace.0).fetch_optional(c).await?);
+    let row: Option<AttemptRow> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(first.0).bind(workspace.0).fetch_optional(c).await?);
     row.map(Attempt::try_from).transpose()
 }
 

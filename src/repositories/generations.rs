@@ -423,7 +423,13 @@ pub async fn close_lost_attempts_in(
 ///
 /// # Errors
 /// As the database says.
-pub async fn cancel_attempts_in(tx: &mut Tx, workspace: WorkspaceId, asked_by: AskedBy, section: SectionId, now: DateTime<Utc>) -> Result<()> {
+pub async fn cancel_attempts_in(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    asked_by: AskedBy,
+    section: SectionId,
+    now: DateTime<Utc>,
+) -> Result<()> {
     on!(tx, c => sqlx::query(
         "UPDATE attempts SET status = 'CANCELLED', finished_at = $4
          WHERE $1 IN (run_id, rewrite_id) AND section_id = $2 AND workspace_id = $3 AND status IN ('RUNNING', 'RETRYING')")

@@ -276,7 +276,10 @@ async fn refuse_while_busy(tx: &mut Tx, actor: &Actor, id: BatchId, verb: &str) 
         return Err(wrong_state("id", format!("A run is active; a batch is {verb} when nothing runs in it. Cancel the run first.")));
     }
     if projects::is_any_in_work(tx, actor.workspace, id).await? {
-        return Err(wrong_state("id", format!("A section is being written; a batch is {verb} when nothing runs in it. Wait for that to end.")));
+        return Err(wrong_state(
+            "id",
+            format!("A section is being written; a batch is {verb} when nothing runs in it. Wait for that to end."),
+        ));
     }
     if imports::is_active(tx, actor.workspace, id).await? {
         return Err(wrong_state("id", format!("An import is active; a batch is {verb} when nothing runs in it. Wait for it to end.")));

@@ -137,7 +137,8 @@ impl Generations {
         let mut cost = Spend(0);
         if let Some(usage) = &failure.usage {
             cost = spend(&**self.core.drafter(Some(&attempt.provider))?, &attempt.model, usage);
-            (attempt.input_tokens, attempt.output_tokens, attempt.spend) = (Some(usage.input_tokens), Some(usage.output_tokens), Some(cost));
+            (attempt.input_tokens, attempt.output_tokens, attempt.spend) =
+                (Some(usage.input_tokens), Some(usage.output_tokens), Some(cost));
             attempt.model.clone_from(&usage.model);
         }
         attempt.failure = Some(JobFailure::from(failure));

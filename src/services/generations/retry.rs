@@ -27,10 +27,18 @@ impl Generations {
     pub async fn retry(&self, actor: &Actor, id: RunId, listed: Option<Vec<ProjectId>>, key: Option<String>) -> Result<Run> {
         let idempotency = Idempotency::of_arguments(key, &(id, &listed))?;
         if listed.as_ref().is_some_and(Vec::is_empty) {
-            return Err(Error::refused(ProblemCode::Required, "projectIds", "Give at least one project, or leave `projectIds` out for all."));
+            return Err(Error::refused(
+                ProblemCode::Required,
+                "projectIds",
+                "Give at least one project, or leave `projectIds` out for all.",
+            ));
         }
         if listed.as_ref().is_some_and(|listed| listed.len() > MAX_LISTED) {
-            return Err(Error::refused(ProblemCode::TooMany, "projectIds", format!("At most {MAX_LISTED} projects; leave `projectIds` out for all.")));
+            return Err(Error::refused(
+                ProblemCode::TooMany,
+                "projectIds",
+                format!("At most {MAX_LISTED} projects; leave `projectIds` out for all."),
+            ));
         }
         let missing = || Error::not_found("run", "runId");
         let mut unit = self.core.begin(actor.workspace).await?;

@@ -22,6 +22,11 @@ use crate::services::checks::{Idempotency, Problems, revision, wrong_state};
 use crate::services::core::Unit;
 use crate::services::narratives;
 use crate::services::projects::{lock_project, refuse_closed};
+use chrono::TimeDelta;
+
+/// How long a call may be held back before nothing comes of it: the project is closed to people meanwhile, and there is no
+/// run to cancel.
+const HELD_AT_MOST: TimeDelta = TimeDelta::minutes(15);
 
 /// A section that is being written anew.
 #[derive(Debug, Clone)]
@@ -181,7 +186,7 @@ impl Generations {
     }
 
     /// Notes a failed attempt: it is tried again later, or the section keeps the text that it has. A call that was held
-    /// back is no attempt.
+    /// back is no attempt, for a while.
     async fn reject_rewriting(
         &self,
         actor: &Actor,
@@ -194,14 +199,14 @@ impl Generations {
         let Call { mut attempt, .. } = call;
         let wait = wait_before_try(attempt.number + 1, failure.retry_after, self.core.dice());
         let now = unit.now;
-        if failure.held {
+        if failure.held && now - work.asked_at < HELD_AT_MOST {
             attempt.started_at = work.asked_at;
             attempts::begin_in(&mut unit.tx, actor.workspace, &attempt).await?;
             jobs::retry_in(&mut unit.tx, job, wait, now).await?;
             unit.commit().await?;
             return Ok(JobEnding::Retried);
         }
-        let again = failure.retryable && attempt.number < MAX_ATTEMPTS;
+        let again = failure.retryable && !failure.held && attempt.number < MAX_ATTEMPTS;
         let why = JobFailure::from(failure.clone());
         self.note_failure_in(&mut unit, actor, attempt, again, failure).await?;
         if again {

@@ -66,7 +66,10 @@ impl Generations {
         }
         let version = version_for(&mut unit.tx, actor, &batch, &new).await?;
         let chosen = choose_projects(&mut unit.tx, actor, &batch, &new).await?;
-        refuse_in_work(&chosen, if new.scope == GenerationScope::Listed { "input.generation.projectIds" } else { "input.generation.scope" })?;
+        refuse_in_work(
+            &chosen,
+            if new.scope == GenerationScope::Listed { "input.generation.projectIds" } else { "input.generation.scope" },
+        )?;
         self.lay_out(&mut unit, actor, &chosen, &version).await?;
         let plan = plan(&mut unit.tx, actor, &chosen, &new).await?;
         if plan.is_empty() {
@@ -154,8 +157,7 @@ pub(super) async fn launch_in(unit: &mut Unit, actor: &Actor, run: &Run, plan: &
     };
     let jobs: Vec<_> = plan.iter().flat_map(|(project, all)| all.iter().map(|section| draft(project.id, section))).collect();
     unit.enqueue(actor.workspace, Some(id), &jobs).await?;
-    let finish =
-        |project: ProjectId| NewJob { kind: FINISH_PROJECT, payload: FinishProject { batch, run: id, project, redrafted: false } };
+    let finish = |project: ProjectId| NewJob { kind: FINISH_PROJECT, payload: FinishProject { batch, run: id, project, redrafted: false } };
     let written: Vec<_> = plan.iter().filter(|(_, all)| all.is_empty()).map(|(project, _)| finish(project.id)).collect();
     if !written.is_empty() {
         unit.enqueue(actor.workspace, Some(id), &written).await?;
