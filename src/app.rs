@@ -208,6 +208,7 @@ impl App {
             registered: documents::read_registered(config)?,
             limits,
             drafters,
+            redraft: config.ai.redraft,
             clock: surroundings.clock,
             ids: surroundings.ids,
             wake: Arc::default(),

@@ -91,6 +91,8 @@ pub struct AiSettings {
     pub idle_timeout: Duration,
     /// Whether personal data in prompts is replaced by placeholders.
     pub mask_personal_data: bool,
+    /// Whether a section that breaks a rule is written once more, with what was found.
+    pub redraft: bool,
 }
 
 /// An entry of `AI_MODELS_FILE`.
@@ -136,6 +138,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
             timeout: Duration::from_secs(self.number("AI_TIMEOUT", 90, 1, 3_600)),
             idle_timeout: Duration::from_secs(self.number("AI_IDLE_TIMEOUT", 30, 1, 3_600)),
             mask_personal_data: self.switch("MASK_PERSONAL_DATA", true),
+            redraft: self.switch("AI_REDRAFT", true),
         }
     }
 

@@ -91,6 +91,12 @@ pub const VARIABLES: &[(&str, &str, &str)] = &[
         "on",
         "on or off: whether names, email addresses and telephone numbers of people are replaced by placeholders before they leave.",
     ),
+    (
+        "AI_REDRAFT",
+        "on",
+        "on or off: whether a section that breaks a blocking rule is written once more, with what was found, before a person sees it. \
+         The offline provider would write the same again, and does not.",
+    ),
     ("OFFLINE_DELAY_MS", "0", "Milliseconds that the offline provider takes for a section, so that progress can be watched."),
     ("WORKER_CONCURRENCY", "twice the cores, at least 4", "Jobs that one process does at the same time (1 to 1024)."),
     ("SHUTDOWN_GRACE", "25", "Seconds that requests and jobs in flight have to end after SIGTERM."),

@@ -32,7 +32,7 @@ word_enum! {
         Ready = "READY",
         /// An import is running.
         Importing = "IMPORTING",
-        /// A run is queued or running.
+        /// A run is queued or running, or a single section is being written.
         Generating = "GENERATING",
         /// A run is paused by a budget cap.
         Paused = "PAUSED",
@@ -197,7 +197,7 @@ impl BatchSummary {
             BatchActivity::Importing
         } else if self.paused_run {
             BatchActivity::Paused
-        } else if self.generating_run {
+        } else if self.generating_run || self.queued + self.generating > 0 {
             BatchActivity::Generating
         } else if total == 0 {
             BatchActivity::Empty
@@ -337,6 +337,7 @@ mod tests {
         assert_eq!(BatchSummary { draft: 1, ..some }.activity(), BatchActivity::Ready);
         assert_eq!(BatchSummary { generating_run: true, ..some }.activity(), BatchActivity::Generating);
         assert_eq!(BatchSummary { paused_run: true, ..some }.activity(), BatchActivity::Paused);
+        assert_eq!(BatchSummary { generating: 1, ..some }.activity(), BatchActivity::Generating, "a section alone is written anew");
         assert_eq!(BatchSummary::default().activity(), BatchActivity::Empty);
     }
 }

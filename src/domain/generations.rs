@@ -7,12 +7,14 @@ use super::money::Spend;
 use crate::word_enum;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Most characters of a wish for all texts.
 pub const MAX_INSTRUCTIONS_CHARS: usize = 2_000;
 /// Least time between two `RunProgressed` events of a run, in milliseconds.
 pub const PROGRESS_EVERY_MS: i64 = 500;
-/// Most tries of one section within a run before it has failed for good.
+/// Most tries of one section within a run, or of one rewriting, before it has failed for good. A second draft is among
+/// those of its run.
 pub const MAX_ATTEMPTS: i32 = 5;
 
 word_enum! {
@@ -171,13 +173,57 @@ impl RunCounts {
     }
 }
 
+/// What asked for an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AskedBy {
+    /// A run.
+    Run(RunId),
+    /// A person, for this section alone. The attempts of one such rewriting are called by the first of them.
+    Rewriting(AttemptId),
+}
+
+impl AskedBy {
+    /// The run, if it was one.
+    #[must_use]
+    pub const fn run(self) -> Option<RunId> {
+        match self {
+            Self::Run(run) => Some(run),
+            Self::Rewriting(_) => None,
+        }
+    }
+
+    /// The id that its attempts are stored with.
+    #[must_use]
+    pub const fn id(self) -> Uuid {
+        match self {
+            Self::Run(run) => run.0,
+            Self::Rewriting(first) => first.0,
+        }
+    }
+
+    /// The first attempt of a rewriting, if it was one.
+    #[must_use]
+    pub const fn rewriting(self) -> Option<AttemptId> {
+        match self {
+            Self::Run(_) => None,
+            Self::Rewriting(first) => Some(first),
+        }
+    }
+}
+
+impl From<RunId> for AskedBy {
+    fn from(run: RunId) -> Self {
+        Self::Run(run)
+    }
+}
+
 /// One call of a model for one section: the audit trail of what wrote what.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempt {
     /// Id.
     pub id: AttemptId,
-    /// The run.
-    pub run: RunId,
+    /// What asked for it.
+    pub asked_by: AskedBy,
     /// The project.
     pub project: ProjectId,
     /// The section.
@@ -210,6 +256,17 @@ pub struct Attempt {
     pub started_at: DateTime<Utc>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// One section that is to be written anew, as asked for.
+#[derive(Debug, Clone, Serialize)]
+pub struct NewRewriting {
+    /// The section.
+    pub section: SectionId,
+    /// What the person wishes.
+    pub wish: Option<String>,
+    /// Revision of the section that the person has seen.
+    pub expected: Option<i32>,
 }
 
 /// A run, as asked for.

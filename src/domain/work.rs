@@ -1,10 +1,14 @@
 //! Payloads of background jobs: small values that say what is to be done. Their kinds are verb phrases.
 
-use super::ids::{BatchId, ExportId, ImportId, ProjectId, RunId, SectionId};
+use super::ids::{AttemptId, BatchId, ExportId, ImportId, ProjectId, RunId, SectionId, UserId};
+use super::projects::ProjectStatus;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 /// Kind of [`DraftSection`].
 pub const DRAFT_SECTION: &str = "draft_section";
+/// Kind of [`RewriteSection`].
+pub const REWRITE_SECTION: &str = "rewrite_section";
 /// Kind of [`FinishProject`].
 pub const FINISH_PROJECT: &str = "finish_project";
 /// Kind of [`FinishRun`].
@@ -50,6 +54,34 @@ pub struct DraftSection {
     pub project: ProjectId,
     /// The section.
     pub section: SectionId,
+    /// True if it has a text of this run that broke a rule: it is written once more, with what was found.
+    #[serde(default)]
+    pub redraft: bool,
+}
+
+/// Write one section anew, without a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RewriteSection {
+    /// The batch: its row is locked first, always.
+    pub batch: BatchId,
+    /// The project.
+    pub project: ProjectId,
+    /// The section.
+    pub section: SectionId,
+    /// The first attempt: it is there before the job is done, and those that follow it refer to it.
+    pub first: AttemptId,
+    /// When it was asked for. As long as an attempt began at this moment, its call was not made.
+    pub asked_at: DateTime<Utc>,
+    /// Who asked.
+    pub author: Option<UserId>,
+    /// Provider key.
+    pub provider: String,
+    /// Model name.
+    pub model: String,
+    /// What the person wishes.
+    pub wish: Option<String>,
+    /// Status of the project before: what it goes back to if nothing comes of it.
+    pub before: ProjectStatus,
 }
 
 /// Check and score a project whose sections are all settled.
@@ -61,6 +93,9 @@ pub struct FinishProject {
     pub run: RunId,
     /// The project.
     pub project: ProjectId,
+    /// True if its second drafts are written: there are no third ones.
+    #[serde(default)]
+    pub redrafted: bool,
 }
 
 /// End a run whose projects are all settled.

@@ -38,7 +38,7 @@ pub enum BatchActivity {
     Ready,
     /// An import is running.
     Importing,
-    /// A run is queued or running.
+    /// A run is queued or running, or a single section is being written.
     Generating,
     /// Paused by a budget cap.
     Paused,

@@ -9,10 +9,11 @@ use super::scalars::{DateTime, EventCursor};
 use super::sections::{Section, SectionState};
 use crate::domain::ids::ProjectId;
 use crate::services::drafts::{self as domain, DraftItem, DraftNews};
-use async_graphql::{ComplexObject, Context, ID, Result, SimpleObject, Union};
+use async_graphql::{Context, ID, Result, SimpleObject, Union};
+use graphql_gate::{Output, relations};
 
 /// Events of a text that is written.
-#[derive(Debug, Union)]
+#[derive(Debug, Union, Output)]
 pub enum ProjectDraftEvent {
     /// All sections as they are now.
     DraftSnapshot(DraftSnapshot),
@@ -38,7 +39,7 @@ event! {
     } { project_id: ProjectId }
 }
 
-#[ComplexObject]
+#[relations]
 impl DraftSnapshot {
     /// The project.
     async fn project(&self, ctx: &Context<'_>) -> Result<Project> {
@@ -47,7 +48,7 @@ impl DraftSnapshot {
 }
 
 /// A text that is written.
-#[derive(Debug, SimpleObject)]
+#[derive(Debug, SimpleObject, Output)]
 pub struct DraftSection {
     /// Key of the section.
     key: String,

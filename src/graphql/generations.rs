@@ -247,7 +247,8 @@ impl From<domain::Attempt> for GenerationAttempt {
 impl GenerationAttempt {
     /// The run; null for a single section.
     async fn run(&self, ctx: &Context<'_>) -> Option<Result<GenerationRun>> {
-        Some(load_required(ctx, self.row.run).await.map(GenerationRun::from).map_err(Into::into))
+        let run = self.row.asked_by.run()?;
+        Some(load_required(ctx, run).await.map(GenerationRun::from).map_err(Into::into))
     }
 
     /// The project.
@@ -375,6 +376,26 @@ impl GenerationsMutation {
             payload.estimate = Some(services.generations.estimate(actor, &new).await?.into());
         }
         Ok(payload)
+    }
+
+    /// Try the failed projects of a run again, as a new run. It keeps the choices of that run and writes only what failed in
+    /// it or has no text: what succeeded is not paid for again.
+    async fn retry_failed(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Id of the run.")] run_id: ID,
+        #[graphql(desc = "Failed projects to try; all failed ones if absent.")] project_ids: Option<Vec<ID>>,
+        #[graphql(desc = "Makes repeats harmless.")] idempotency_key: Option<String>,
+    ) -> Result<GenerationPayload> {
+        let (services, actor) = caller(ctx)?;
+        let id = RunId::from_global(&run_id);
+        let listed = project_ids.map(|ids| ids.iter().map(|id| ProjectId::from_global(id)).collect());
+        let (run, user_errors) = settle(services.generations.retry(actor, id, listed, idempotency_key).await)?;
+        let run = match run {
+            Some(run) => Some(run),
+            None => services.generations.find_current(actor, id).await?,
+        };
+        Ok(GenerationPayload::of(run, user_errors))
     }
 
     /// Stop a run. Finished projects stay; calls in flight are let go and billed only as far as the provider bills them.

@@ -422,11 +422,11 @@ impl SubscriptionRoot {
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the project.")] project_id: ID,
         #[graphql(desc = "Last cursor that was seen; absent for a snapshot of the present.")] after: Option<EventCursor>,
-    ) -> Result<impl Stream<Item = Result<ProjectDraftEvent>> + use<>> {
+    ) -> Result<impl Stream<Item = Result<Gate<ProjectDraftEvent>>> + use<>> {
         let (services, actor) = caller(ctx)?;
         let id = ProjectId::from_global(&project_id);
         let items = services.drafts.watch(actor.clone(), id, after.map(|cursor| cursor.0)).await?;
-        Ok(items.map(move |item| Ok(draft_event(id, item?))))
+        Ok(items.map(move |item| Ok(Gate(draft_event(id, item?)))))
     }
 
     /// Progress of an import.

@@ -8,6 +8,7 @@ use super::people::{User, user};
 use super::projects::Project;
 use super::quality::QualityReport;
 use super::scalars::DateTime;
+use crate::domain::generations::NewRewriting;
 use crate::domain::ids::SectionId;
 use crate::domain::{sections as domain, templates};
 use crate::services::sections::ChangedSection;
@@ -181,6 +182,30 @@ connection! {
     SectionRevisionEdge, "The revision.", SectionRevision, domain::Revision
 }
 
+/// A section to be written anew.
+#[derive(Debug, InputObject)]
+pub struct RegenerateSectionInput {
+    /// The section.
+    section_id: ID,
+    /// Wish, such as 'explain why the answer could not be deduced'; limited to 2,000 characters.
+    wish: Option<String>,
+    /// Refuse if the section is at another revision.
+    expected_revision: Option<i32>,
+    /// Makes repeats harmless.
+    idempotency_key: Option<String>,
+}
+
+/// Answer about a section that is being written anew.
+#[derive(Debug, SimpleObject, Output)]
+pub struct RegenerateSectionPayload {
+    /// The section, in state GENERATING; the current one if refused.
+    section: Option<Section>,
+    /// The attempt; its project tells by `batchProgress` when it has ended. A try that fails is followed by another attempt.
+    attempt: Option<GenerationAttempt>,
+    /// Problems.
+    user_errors: Vec<UserError>,
+}
+
 /// A change of text.
 #[derive(Debug, InputObject)]
 pub struct EditSectionInput {
@@ -224,6 +249,25 @@ pub struct SectionsMutation;
 #[roots]
 #[Object]
 impl SectionsMutation {
+    /// Write one section anew, with a wish if given. It is written with the model that wrote it last, if that is still
+    /// configured. Until it has ended its project is GENERATING; the earlier text stays as a revision, and stays the current
+    /// one if nothing comes of it.
+    async fn regenerate_section(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do.")] input: RegenerateSectionInput,
+    ) -> Result<RegenerateSectionPayload> {
+        let (services, actor) = caller(ctx)?;
+        let id = SectionId::from_global(&input.section_id);
+        let new = NewRewriting { section: id, wish: input.wish, expected: input.expected_revision };
+        let (rewriting, user_errors) = settle(services.generations.rewrite(actor, new, input.idempotency_key).await)?;
+        let (section, attempt) = match rewriting {
+            Some(rewriting) => (Some(rewriting.section), Some(rewriting.attempt.into())),
+            None => (services.sections.find(actor, id).await?, None),
+        };
+        Ok(RegenerateSectionPayload { section: section.map(Section::from), attempt, user_errors })
+    }
+
     /// Change the text of a section.
     async fn edit_section(&self, ctx: &Context<'_>, #[graphql(desc = "What to do.")] input: EditSectionInput) -> Result<SectionPayload> {
         let (services, actor) = caller(ctx)?;

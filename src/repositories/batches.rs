@@ -325,7 +325,9 @@ const fn activity_condition(activity: BatchActivity) -> &'static str {
         BatchActivity::Importing => "EXISTS (SELECT 1 FROM imports i WHERE i.batch_id = b.id AND i.finished_at IS NULL)",
         BatchActivity::Generating => {
             "(NOT EXISTS (SELECT 1 FROM imports i WHERE i.batch_id = b.id AND i.finished_at IS NULL)
-              AND EXISTS (SELECT 1 FROM runs r WHERE r.batch_id = b.id AND r.finished_at IS NULL AND r.status <> 'PAUSED_BUDGET'))"
+              AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.batch_id = b.id AND r.finished_at IS NULL AND r.status = 'PAUSED_BUDGET')
+              AND (EXISTS (SELECT 1 FROM runs r WHERE r.batch_id = b.id AND r.finished_at IS NULL)
+                OR EXISTS (SELECT 1 FROM projects p WHERE p.batch_id = b.id AND p.deleted_at IS NULL AND p.status IN ('QUEUED', 'GENERATING'))))"
         }
         BatchActivity::Paused => {
             "(NOT EXISTS (SELECT 1 FROM imports i WHERE i.batch_id = b.id AND i.finished_at IS NULL)
@@ -340,7 +342,8 @@ const fn activity_condition(activity: BatchActivity) -> &'static str {
               AND EXISTS (SELECT 1 FROM projects p WHERE p.batch_id = b.id AND p.deleted_at IS NULL AND p.status = 'NEEDS_REVIEW')"
         ),
         BatchActivity::Ready => idle!(
-            "EXISTS (SELECT 1 FROM projects p WHERE p.batch_id = b.id AND p.deleted_at IS NULL AND p.status NOT IN ('APPROVED', 'NEEDS_REVIEW'))"
+            "EXISTS (SELECT 1 FROM projects p WHERE p.batch_id = b.id AND p.deleted_at IS NULL AND p.status NOT IN ('APPROVED', 'NEEDS_REVIEW'))
+              AND NOT EXISTS (SELECT 1 FROM projects p WHERE p.batch_id = b.id AND p.deleted_at IS NULL AND p.status IN ('QUEUED', 'GENERATING'))"
         ),
     }
 }

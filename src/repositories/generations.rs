@@ -3,7 +3,7 @@
 use super::db::{Arg, Sql, Tx, id_list};
 use super::keyset::{SortKey, group_pages, pages_of_parents, push_page};
 use crate::domain::budgets::Estimate;
-use crate::domain::generations::{Attempt, AttemptStatus, Run, RunCounts};
+use crate::domain::generations::{AskedBy, Attempt, AttemptStatus, Run, RunCounts};
 use crate::domain::ids::{AttemptId, BatchId, ProjectId, RunId, SectionId, TemplateVersionId, UserId, WorkspaceId};
 use crate::domain::jobs::JobFailure;
 use crate::domain::money::Spend;
@@ -320,14 +320,15 @@ pub async fn cancel_open_projects_in(tx: &mut Tx, run: RunId) -> Result<()> {
     Ok(())
 }
 
-const ATTEMPT_COLUMNS: &str =
-    "id, run_id, project_id, section_id, section_key, number, status, provider, model, template_version_id, prompt_hash,
+pub(super) const ATTEMPT_COLUMNS: &str =
+    "id, run_id, rewrite_id, project_id, section_id, section_key, number, status, provider, model, template_version_id, prompt_hash,
     input_tokens, output_tokens, spend_micros, reserved_micros, failure_code, failure_message, failure_retryable, started_at, finished_at";
 
 #[derive(sqlx::FromRow)]
-struct AttemptRow {
+pub(super) struct AttemptRow {
     id: Uuid,
-    run_id: Uuid,
+    run_id: Option<Uuid>,
+    rewrite_id: Option<Uuid>,
     project_id: Uuid,
     section_id: Uuid,
     section_key: String,
@@ -354,7 +355,10 @@ impl TryFrom<AttemptRow> for Attempt {
     fn try_from(row: AttemptRow) -> Result<Self> {
         Ok(Self {
             id: AttemptId(row.id),
-            run: RunId(row.run_id),
+            asked_by: match row.run_id {
+                Some(run) => AskedBy::Run(RunId(run)),
+                None => AskedBy::Rewriting(AttemptId(row.rewrite_id.ok_or_else(|| Error::internal("an attempt that nobody asked for"))?)),
+            },
             project: ProjectId(row.project_id),
             section: SectionId(row.section_id),
             section_key: row.section_key,
@@ -382,10 +386,12 @@ impl TryFrom<AttemptRow> for Attempt {
 pub async fn create_attempt_in(tx: &mut Tx, workspace: WorkspaceId, attempt: &Attempt) -> Result<()> {
     on!(tx, c => sqlx::query(
         "INSERT INTO attempts (id, workspace_id, run_id, project_id, section_id, section_key, number, status, provider, model,
-            template_version_id, prompt_hash, started_at, reserved_micros) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)")
-        .bind(attempt.id.0).bind(workspace.0).bind(attempt.run.0).bind(attempt.project.0).bind(attempt.section.0).bind(&attempt.section_key)
+            template_version_id, prompt_hash, started_at, rewrite_id, reserved_micros)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)")
+        .bind(attempt.id.0).bind(workspace.0).bind(attempt.asked_by.run().map(|run| run.0)).bind(attempt.project.0).bind(attempt.section.0).bind(&attempt.section_key)
         .bind(attempt.number).bind(attempt.status.as_str()).bind(&attempt.provider).bind(&attempt.model).bind(attempt.template_version.0)
-        .bind(&attempt.prompt_hash).bind(attempt.started_at).bind(attempt.reserved.map(|s| s.0)).execute(c).await.map(drop)?);
+        .bind(&attempt.prompt_hash).bind(attempt.started_at).bind(attempt.asked_by.rewriting().map(|first| first.0))
+        .bind(attempt.reserved.map(|s| s.0)).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -423,15 +429,15 @@ pub struct Earlier {
     pub reserved: Spend,
 }
 
-/// Looks at the attempts of a section in a run.
+/// Looks at the attempts of a section that were asked for together.
 ///
 /// # Errors
 /// As the database says.
-pub async fn find_earlier(tx: &mut Tx, workspace: WorkspaceId, run: RunId, section: SectionId) -> Result<Earlier> {
+pub async fn find_earlier(tx: &mut Tx, workspace: WorkspaceId, asked_by: AskedBy, section: SectionId) -> Result<Earlier> {
     let (number, reserved) = on!(tx, c => sqlx::query_as(
         "SELECT coalesce(max(number), 0), CAST(coalesce(sum(CASE WHEN status = 'RUNNING' THEN reserved_micros END), 0) AS bigint)
-         FROM attempts WHERE run_id = $1 AND section_id = $2 AND workspace_id = $3")
-        .bind(run.0).bind(section.0).bind(workspace.0).fetch_one(c).await?);
+         FROM attempts WHERE $1 IN (run_id, rewrite_id) AND section_id = $2 AND workspace_id = $3")
+        .bind(asked_by.id()).bind(section.0).bind(workspace.0).fetch_one(c).await?);
     Ok(Earlier { number, reserved: Spend(reserved) })
 }
 
@@ -439,11 +445,17 @@ pub async fn find_earlier(tx: &mut Tx, workspace: WorkspaceId, run: RunId, secti
 ///
 /// # Errors
 /// As the database says.
-pub async fn close_lost_attempts_in(tx: &mut Tx, workspace: WorkspaceId, run: RunId, section: SectionId, now: DateTime<Utc>) -> Result<()> {
+pub async fn close_lost_attempts_in(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    asked_by: AskedBy,
+    section: SectionId,
+    now: DateTime<Utc>,
+) -> Result<()> {
     on!(tx, c => sqlx::query(
         "UPDATE attempts SET status = $4, failure_code = 'WORKER_LOST', failure_message = 'The worker died; the section is written again.',
-            finished_at = $5, reserved_micros = NULL WHERE run_id = $1 AND section_id = $2 AND workspace_id = $3 AND status = 'RUNNING'")
-        .bind(run.0).bind(section.0).bind(workspace.0).bind(AttemptStatus::Retrying.as_str()).bind(now).execute(c).await.map(drop)?);
+            finished_at = $5, reserved_micros = NULL WHERE $1 IN (run_id, rewrite_id) AND section_id = $2 AND workspace_id = $3 AND status = 'RUNNING'")
+        .bind(asked_by.id()).bind(section.0).bind(workspace.0).bind(AttemptStatus::Retrying.as_str()).bind(now).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -451,11 +463,17 @@ pub async fn close_lost_attempts_in(tx: &mut Tx, workspace: WorkspaceId, run: Ru
 ///
 /// # Errors
 /// As the database says.
-pub async fn cancel_attempts_in(tx: &mut Tx, workspace: WorkspaceId, run: RunId, section: SectionId, now: DateTime<Utc>) -> Result<()> {
+pub async fn cancel_attempts_in(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    asked_by: AskedBy,
+    section: SectionId,
+    now: DateTime<Utc>,
+) -> Result<()> {
     on!(tx, c => sqlx::query(
         "UPDATE attempts SET status = 'CANCELLED', finished_at = $4, reserved_micros = NULL
-         WHERE run_id = $1 AND section_id = $2 AND workspace_id = $3 AND status IN ('RUNNING', 'RETRYING')")
-        .bind(run.0).bind(section.0).bind(workspace.0).bind(now).execute(c).await.map(drop)?);
+         WHERE $1 IN (run_id, rewrite_id) AND section_id = $2 AND workspace_id = $3 AND status IN ('RUNNING', 'RETRYING')")
+        .bind(asked_by.id()).bind(section.0).bind(workspace.0).bind(now).execute(c).await.map(drop)?);
     Ok(())
 }
 
@@ -466,7 +484,7 @@ pub async fn cancel_attempts_in(tx: &mut Tx, workspace: WorkspaceId, run: RunId,
 pub async fn fail_attempts_in(
     tx: &mut Tx,
     workspace: WorkspaceId,
-    run: RunId,
+    asked_by: AskedBy,
     section: SectionId,
     failure: &JobFailure,
     now: DateTime<Utc>,
@@ -474,20 +492,23 @@ pub async fn fail_attempts_in(
     on!(tx, c => sqlx::query(
         "UPDATE attempts SET status = 'FAILED', failure_code = $4, failure_message = $5, finished_at = $6, reserved_micros = NULL,
             failure_retryable = $7
-         WHERE run_id = $1 AND section_id = $2 AND workspace_id = $3 AND status = 'RUNNING'")
-        .bind(run.0).bind(section.0).bind(workspace.0).bind(failure.code.as_str()).bind(&failure.message).bind(now)
+         WHERE $1 IN (run_id, rewrite_id) AND section_id = $2 AND workspace_id = $3 AND status = 'RUNNING'")
+        .bind(asked_by.id()).bind(section.0).bind(workspace.0).bind(failure.code.as_str()).bind(&failure.message).bind(now)
         .bind(failure.retryable).execute(c).await.map(drop)?);
     Ok(())
 }
 
-/// Why a section of a run (of one project, if given) failed for good: the newest such failure.
+/// Why a section of a run (of one project, if given) failed for good: the newest such failure. One whose second draft
+/// failed has its first text, and has not failed.
 ///
 /// # Errors
 /// As the database says.
 pub async fn find_failure(tx: &mut Tx, workspace: WorkspaceId, run: RunId, project: Option<ProjectId>) -> Result<Option<JobFailure>> {
     let row: Option<(Option<String>, Option<String>, Option<bool>)> = on!(tx, c => sqlx::query_as(
-        "SELECT failure_code, failure_message, failure_retryable FROM attempts WHERE run_id = $1 AND workspace_id = $2 AND status = 'FAILED'
-            AND (CAST($3 AS text) IS NULL OR project_id = $4) ORDER BY started_at DESC LIMIT 1")
+        "SELECT failure_code, failure_message, failure_retryable FROM attempts a WHERE run_id = $1 AND workspace_id = $2 AND status = 'FAILED'
+            AND (CAST($3 AS text) IS NULL OR project_id = $4)
+            AND NOT EXISTS (SELECT 1 FROM attempts s WHERE s.run_id = $1 AND s.section_id = a.section_id AND s.status = 'SUCCEEDED')
+         ORDER BY started_at DESC LIMIT 1")
         .bind(run.0).bind(workspace.0).bind(project.map(|p| p.0.to_string())).bind(project.map(|p| p.0)).fetch_optional(c).await?);
     let Some((code, message, retryable)) = row else { return Ok(None) };
     judged_failure(code, message, retryable)

@@ -4,6 +4,7 @@
 //! statement on a tenant's rows filters by workspace, but for what hangs on a run, import or job that was read by its workspace in
 //! the same transaction, and for upkeep, which serves all.
 
+pub mod attempts;
 pub mod audit;
 pub mod batches;
 pub mod budgets;

@@ -283,6 +283,16 @@ pub async fn save_report_in(tx: &mut Tx, workspace: WorkspaceId, id: ProjectId, 
     Ok(())
 }
 
+/// True if a project of a batch that is not deleted is queued or being written.
+///
+/// # Errors
+/// As the database says.
+pub async fn is_any_in_work(tx: &mut Tx, workspace: WorkspaceId, batch: BatchId) -> Result<bool> {
+    let sql = "SELECT 1 FROM projects WHERE batch_id = $1 AND workspace_id = $2 AND deleted_at IS NULL AND status IN ('QUEUED', 'GENERATING') LIMIT 1";
+    let found: Option<i32> = on!(tx, c => sqlx::query_scalar(sql).bind(batch.0).bind(workspace.0).fetch_optional(c).await?);
+    Ok(found.is_some())
+}
+
 /// A project, deleted ones too.
 ///
 /// # Errors

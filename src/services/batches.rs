@@ -14,7 +14,7 @@ use crate::domain::projects::MAX_REF_CHARS;
 use crate::domain::templates::DEFAULT_TEMPLATE_KEY;
 use crate::error::{Error, ProblemCode, Result};
 use crate::repositories::db::{Scope, Tx, is_unique_violation};
-use crate::repositories::{batches, exports, generations, imports, jobs, templates};
+use crate::repositories::{batches, exports, generations, imports, jobs, projects, templates};
 use chrono::{DateTime, Days, Utc};
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -274,6 +274,12 @@ async fn lock_not_deleted(unit: &mut Unit, actor: &Actor, id: BatchId, field: &s
 async fn refuse_while_busy(tx: &mut Tx, actor: &Actor, id: BatchId, verb: &str) -> Result<()> {
     if generations::load_active(tx, actor.workspace, &[id]).await?.contains_key(&id) {
         return Err(wrong_state("id", format!("A run is active; a batch is {verb} when nothing runs in it. Cancel the run first.")));
+    }
+    if projects::is_any_in_work(tx, actor.workspace, id).await? {
+        return Err(wrong_state(
+            "id",
+            format!("A section is being written; a batch is {verb} when nothing runs in it. Wait for that to end."),
+        ));
     }
     if imports::is_active(tx, actor.workspace, id).await? {
         return Err(wrong_state("id", format!("An import is active; a batch is {verb} when nothing runs in it. Wait for it to end.")));

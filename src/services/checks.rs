@@ -116,6 +116,7 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 pub struct Idempotency {
     key: Option<String>,
     hash: String,
+    field: &'static str,
 }
 
 impl Idempotency {
@@ -132,13 +133,25 @@ impl Idempotency {
     /// # Errors
     /// `INVALID` for an empty or overlong key.
     pub fn of_bytes(key: Option<String>, input: &[u8]) -> Result<Self> {
+        Self::at("input.idempotencyKey", key, input)
+    }
+
+    /// The key of a request that has no input object.
+    ///
+    /// # Errors
+    /// `INVALID` for an empty or overlong key.
+    pub fn of_arguments(key: Option<String>, arguments: &impl serde::Serialize) -> Result<Self> {
+        Self::at("idempotencyKey", key, &serde_json::to_vec(arguments).map_err(Error::internal)?)
+    }
+
+    fn at(field: &'static str, key: Option<String>, input: &[u8]) -> Result<Self> {
         let is_wrong = |key: &str| key.is_empty() || key.chars().count() > MAX_KEY_CHARS || key.chars().any(char::is_control);
         if key.as_deref().is_some_and(is_wrong) {
             let message = format!("An idempotency key has 1 to {MAX_KEY_CHARS} characters and no control characters.");
-            return Err(Error::refused(ProblemCode::Invalid, "input.idempotencyKey", message));
+            return Err(Error::refused(ProblemCode::Invalid, field, message));
         }
         let hash = if key.is_some() { sha256_hex(input) } else { String::new() };
-        Ok(Self { key, hash })
+        Ok(Self { key, hash, field })
     }
 
     /// Takes the key for a new object. `Some(id)`: the same request was answered before with that object.
@@ -169,7 +182,7 @@ impl Idempotency {
             Some(known) if known.input_hash == self.hash => Ok(Some(known.object_id)),
             Some(_) => Err(Error::refused(
                 ProblemCode::IdempotencyKeyReused,
-                "input.idempotencyKey",
+                self.field,
                 "This key was used with another input. Take a new key for a new request.",
             )),
         }

@@ -66,6 +66,8 @@ pub struct Core {
     pub drafters: Vec<Arc<dyn Drafter>>,
     /// What is being written in this process.
     pub desk: Arc<Desk>,
+    /// Whether a section that breaks a rule is written once more before a person has to see it.
+    pub redraft: bool,
     /// The clock.
     pub clock: Clock,
     /// New ids.

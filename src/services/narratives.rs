@@ -114,6 +114,11 @@ pub(super) struct Checked {
 
 /// Checks a project's narrative as it stands in the transaction.
 pub(super) async fn check_in(tx: &mut Tx, actor: &Actor, project: &Project) -> Result<Checked> {
+    check_with_in(tx, actor, project, None).await
+}
+
+/// The same with another text in place of that of one section, by its key.
+pub(super) async fn check_with_in(tx: &mut Tx, actor: &Actor, project: &Project, other: Option<(&str, &str)>) -> Result<Checked> {
     let (workspace, id) = (actor.workspace, project.id);
     let facts = projects::load_facts(tx, workspace, &[id]).await?.remove(&id).unwrap_or_default();
     let rows = sections::load_for_projects(tx, workspace, &[id]).await?.remove(&id).unwrap_or_default();
@@ -121,7 +126,10 @@ pub(super) async fn check_in(tx: &mut Tx, actor: &Actor, project: &Project) -> R
     let texts = sections::load_texts(tx, workspace, &ids).await?;
     let version = templates::load_versions(tx, workspace, &[project.template_version]).await?.pop();
     let version = version.ok_or_else(|| Error::internal("a project without its template version"))?;
-    let text = |key: &str| rows.iter().find(|row| row.key == key).and_then(|row| texts.get(&row.id)).map_or("", String::as_str);
+    let text = |key: &str| match other {
+        Some((replaced, text)) if replaced == key => text,
+        _ => rows.iter().find(|row| row.key == key).and_then(|row| texts.get(&row.id)).map_or("", String::as_str),
+    };
     let parts: Vec<SectionText> = version.sections.iter().map(|section| SectionText { section, text: text(&section.key) }).collect();
     let complete = parts.iter().all(|part| !part.section.required || !part.text.trim().is_empty());
     let report = check(&Narrative { name: &project.name, sections: &parts, facts: &facts, costs: &project.costs });

@@ -386,7 +386,7 @@ pub(super) async fn lock_project(unit: &mut Unit, actor: &Actor, id: ProjectId, 
 pub(super) fn refuse_closed(project: &Project, field: &str) -> Result<()> {
     match project.status {
         ProjectStatus::Approved => Err(wrong_state(field, "The project is approved and locked. Take back the approval first.")),
-        status if status.is_in_work() => Err(wrong_state(field, "The project is being generated. Wait for the run to end, or cancel it.")),
+        status if status.is_in_work() => Err(wrong_state(field, "The project is being written. Wait for that to end, or cancel its run.")),
         _ => Ok(()),
     }
 }

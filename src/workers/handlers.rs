@@ -2,7 +2,7 @@
 
 use crate::domain::work::{
     DELETE_OBJECTS, DRAFT_SECTION, DeleteObjects, DraftSection, FINISH_PROJECT, FINISH_RUN, FinishProject, FinishRun, IMPORT_PROJECTS,
-    ImportProjects, JobEnding, WRITE_EXPORT, WriteExport,
+    ImportProjects, JobEnding, REWRITE_SECTION, RewriteSection, WRITE_EXPORT, WriteExport,
 };
 use crate::error::Error;
 use crate::repositories::jobs::ClaimedJob;
@@ -28,6 +28,7 @@ impl From<Error> for Failure {
 pub(super) async fn handle(services: &Services, job: &ClaimedJob) -> Result<JobEnding, Failure> {
     match job.kind.as_str() {
         DRAFT_SECTION => return Ok(services.generations.draft_section(job, read::<DraftSection>(job)?).await?),
+        REWRITE_SECTION => return Ok(services.generations.rewrite_section(job, read::<RewriteSection>(job)?).await?),
         FINISH_PROJECT => services.generations.finish_project(job, read::<FinishProject>(job)?).await?,
         FINISH_RUN => services.generations.finish_run(job, read::<FinishRun>(job)?).await?,
         IMPORT_PROJECTS => services.imports.run(job, read::<ImportProjects>(job)?).await?,
@@ -43,6 +44,7 @@ pub(super) async fn handle(services: &Services, job: &ClaimedJob) -> Result<JobE
 pub(super) async fn give_up(services: &Services, job: &ClaimedJob) -> Result<(), Failure> {
     match job.kind.as_str() {
         DRAFT_SECTION => services.generations.give_up_section(job, read::<DraftSection>(job)?).await?,
+        REWRITE_SECTION => services.generations.give_up_rewriting(job, &read::<RewriteSection>(job)?).await?,
         FINISH_PROJECT => services.generations.give_up_project(job, read::<FinishProject>(job)?).await?,
         IMPORT_PROJECTS => services.imports.give_up(job, read::<ImportProjects>(job)?).await?,
         WRITE_EXPORT => services.exports.give_up(job, read::<WriteExport>(job)?).await?,

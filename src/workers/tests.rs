@@ -128,6 +128,7 @@ async fn world(drafter: Arc<dyn Drafter>, projects: usize) -> World {
         registered: None,
         limits: None,
         drafters: vec![drafter],
+        redraft: true,
         clock,
         ids,
         wake: Arc::default(),

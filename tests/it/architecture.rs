@@ -257,40 +257,71 @@ fn there_is_no_place_for_what_belongs_nowhere() {
 /// Tables with their columns and whether those may not be null.
 type Tables = BTreeMap<String, Vec<(String, bool)>>;
 
-/// The tables and the names of the indexes of one migration.
-fn shape(sql: &str) -> (Tables, BTreeSet<String>) {
-    let (mut tables, mut indexes, mut current) = (Tables::new(), BTreeSet::new(), None);
-    for line in sql.lines().map(|line| line.split("--").next().unwrap_or_default().trim()) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words.as_slice() {
-            ["CREATE", "TABLE", name, ..] => current = Some((*name).to_owned()),
-            ["CREATE", "INDEX", name, ..] | ["CREATE", "UNIQUE", "INDEX", name, ..] => drop(indexes.insert((*name).to_owned())),
-            ["ALTER", "TABLE", name, "ADD", "COLUMN", column, ..] => {
-                tables.entry((*name).to_owned()).or_default().push(((*column).to_owned(), line.contains("NOT NULL")));
-            }
-            [end, ..] if end.starts_with(')') => current = None,
-            ["PRIMARY" | "UNIQUE" | "FOREIGN" | "CHECK" | "CONSTRAINT", ..] | [] => {}
-            [column, ..] => {
-                if let Some(table) = &current {
-                    let columns = tables.entry(table.clone()).or_default();
-                    columns.push(((*column).to_owned(), line.contains("NOT NULL")));
+/// The tables, and the indexes by name with the table of each, as the migrations so far have left them.
+#[derive(Default, Clone, PartialEq, Debug)]
+struct Shape {
+    tables: Tables,
+    indexes: BTreeMap<String, String>,
+}
+
+impl Shape {
+    /// Reads one more migration.
+    fn read(&mut self, sql: &str) {
+        let mut current = None;
+        for line in sql.lines().map(|line| line.split("--").next().unwrap_or_default().trim()) {
+            let words: Vec<&str> = line.trim_end_matches(';').split_whitespace().collect();
+            match words.as_slice() {
+                ["CREATE", "TABLE", name, ..] => current = Some((*name).to_owned()),
+                ["CREATE", "INDEX", name, "ON", table, ..] | ["CREATE", "UNIQUE", "INDEX", name, "ON", table, ..] => {
+                    self.indexes.insert((*name).to_owned(), (*table).to_owned());
+                }
+                ["ALTER", "TABLE", name, "ADD", "COLUMN", column, ..] => {
+                    self.tables.entry((*name).to_owned()).or_default().push(((*column).to_owned(), line.contains("NOT NULL")));
+                }
+                ["ALTER", "TABLE", name, "ALTER", "COLUMN", column, change @ ("DROP" | "SET"), "NOT", "NULL"] => {
+                    let columns = self.tables.get_mut(*name).expect("a table that was made before");
+                    columns.iter_mut().find(|(name, _)| name == column).expect("a column of it").1 = *change == "SET";
+                }
+                // the way of SQLite to change a column: a new table takes the place of the old one
+                ["DROP", "TABLE", name] => {
+                    self.tables.remove(*name);
+                    self.indexes.retain(|_, table| table != name);
+                }
+                ["ALTER", "TABLE", name, "RENAME", "TO", new] => {
+                    let columns = self.tables.remove(*name).expect("a table that was made before");
+                    self.tables.insert((*new).to_owned(), columns);
+                }
+                [end, ..] if end.starts_with(')') => current = None,
+                ["PRIMARY" | "UNIQUE" | "FOREIGN" | "CHECK" | "CONSTRAINT", ..] | [] => {}
+                [column, ..] => {
+                    if let Some(table) = &current {
+                        let columns = self.tables.entry(table.clone()).or_default();
+                        columns.push(((*column).to_owned(), line.contains("NOT NULL")));
+                    }
                 }
             }
         }
     }
-    (tables, indexes)
 }
 
 /// Migrations for what `SQLite` does not have.
 const POSTGRES_ALONE: &[&str] = &["0002_row_level_security.sql"];
 
 #[test]
-fn columns_that_are_added_are_seen() {
-    let (tables, _) = shape(
-        "ALTER TABLE job_queue ADD COLUMN trace text;\nALTER TABLE t ENABLE ROW LEVEL SECURITY;\nALTER TABLE t ADD COLUMN n int NOT NULL DEFAULT 0;",
-    );
-    let columns = |name: &str| tables[name].clone();
-    assert_eq!((columns("job_queue"), columns("t")), (vec![("trace".to_owned(), false)], vec![("n".to_owned(), true)]));
+fn changes_of_tables_are_seen() {
+    let mut shape = Shape::default();
+    shape.read("CREATE TABLE t (\n  a int NOT NULL,\n  b text\n);\nCREATE INDEX t_a ON t (a);");
+    shape.read("ALTER TABLE t ADD COLUMN n int NOT NULL DEFAULT 0;\nALTER TABLE t ENABLE ROW LEVEL SECURITY;");
+    let column = |name: &str, required| (name.to_owned(), required);
+    assert_eq!(shape.tables["t"], [column("a", true), column("b", false), column("n", true)]);
+    let mut altered = shape.clone();
+    altered.read("ALTER TABLE t ALTER COLUMN a DROP NOT NULL;");
+    assert_eq!(altered.tables["t"], [column("a", false), column("b", false), column("n", true)]);
+    let anew = "CREATE TABLE u (\n  a int,\n  b text,\n  n int NOT NULL\n);\nINSERT INTO u SELECT a, b, n FROM t;\nDROP TABLE t;\nALTER TABLE u RENAME TO t;";
+    shape.read(anew);
+    assert_ne!(shape, altered, "the index went with the old table");
+    shape.read("CREATE INDEX t_a ON t (a);");
+    assert_eq!(shape, altered);
 }
 
 #[test]
@@ -300,11 +331,13 @@ fn migrations_are_twins() {
         paths.iter().map(|path| path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned()).collect()
     };
     assert_eq!(names("postgres"), names("sqlite"));
+    let (mut postgres, mut sqlite) = (Shape::default(), Shape::default());
     for name in names("sqlite") {
-        let read = |folder: &str| shape(&std::fs::read_to_string(root().join("migrations").join(folder).join(&name)).expect("read"));
-        let ((tables, indexes), (lite_tables, lite_indexes)) = (read("postgres"), read("sqlite"));
-        assert!(!tables.is_empty() || !indexes.is_empty() || POSTGRES_ALONE.contains(&name.as_str()), "{name}: nothing was recognised");
-        assert_eq!(tables, lite_tables, "{name}");
-        assert_eq!(indexes, lite_indexes, "{name}");
+        let read = |folder: &str| std::fs::read_to_string(root().join("migrations").join(folder).join(&name)).expect("read");
+        let before = sqlite.clone();
+        postgres.read(&read("postgres"));
+        sqlite.read(&read("sqlite"));
+        assert!(sqlite != before || POSTGRES_ALONE.contains(&name.as_str()), "{name}: nothing was recognised");
+        assert_eq!(postgres, sqlite, "{name}");
     }
 }

@@ -172,6 +172,26 @@ async fn generation_survives(mut mortal: Mortal) -> (Mortal, String) {
     (mortal, batch)
 }
 
+/// Kills while one section is written anew: there is one new text, and the project comes to rest.
+async fn rewriting_survives(mut mortal: Mortal, batch: &str) -> Mortal {
+    let adviser = mortal.adviser();
+    let project = adviser.project_ids(batch).await.remove(0);
+    let section = adviser.narrative(&project).await["sections"][0].clone();
+    let before = adviser.batch_now(batch).await["eventCursor"].clone();
+    let query = "mutation($id: ID!) { regenerateSection(input: { sectionId: $id, expectedRevision: 1 }) { attempt { id } \
+        userErrors { code message field } } }";
+    accepted(&adviser.run(query, json!({ "id": section["id"] })).await, "regenerateSection");
+    for _ in 0..2 {
+        mortal = mortal.dies_and_returns().await;
+    }
+    let adviser = mortal.adviser();
+    adviser.wait_for(batch, &before, |event| event["projectStatus"] == "NEEDS_REVIEW").await;
+    let now = adviser.narrative(&project).await;
+    let section = &now["sections"][0];
+    assert_eq!((&now["status"], &section["state"], &section["revision"]), (&json!("NEEDS_REVIEW"), &json!("GENERATED"), &json!(2)));
+    mortal
+}
+
 /// Kills an export at once and once more: the document is there, whole.
 async fn export_survives(mut mortal: Mortal, batch: &str) -> Mortal {
     for format in ["DOCX", "CSV"] {
@@ -201,6 +221,7 @@ async fn export_survives(mut mortal: Mortal, batch: &str) -> Mortal {
 async fn survives(mode: Mode) {
     let mortal = import_survives(Mortal::born(mode).await).await;
     let (mortal, batch) = generation_survives(mortal).await;
+    let mortal = rewriting_survives(mortal, &batch).await;
     let mortal = export_survives(mortal, &batch).await;
     assert!(mortal.kills >= 10, "killed only {} times", mortal.kills);
     mortal.rests().await;

@@ -4,6 +4,9 @@
 mod budgets;
 mod failures;
 mod fairness;
+mod redrafting;
+mod retrying;
+mod rewriting;
 mod stopping;
 
 use crate::support::client::START;

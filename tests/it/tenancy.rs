@@ -161,6 +161,7 @@ fn mutations_of_batches() -> Vec<Case> {
         resumeGeneration "mutation($id: ID!) { resumeGeneration(runId: $id, budgetCap: { amount: \"1\", currency: USD }) { run { id } userErrors { code message } } }"
             NotFound |ids| { "id": ids.run };
         cancelGeneration "mutation($id: ID!) { cancelGeneration(runId: $id) { run { id } userErrors { code message } } }" NotFound |ids| { "id": ids.run };
+        retryFailed "mutation($id: ID!) { retryFailed(runId: $id) { run { id } userErrors { code message } } }" NotFound |ids| { "id": ids.run };
         createExport "mutation($input: CreateExportInput!) { createExport(input: $input) { export { id } userErrors { code message } } }" NotFound
             |ids| { "input": { "batchId": ids.batch, "format": "DOCX", "approvedOnly": false } };
     }
@@ -183,6 +184,8 @@ fn mutations_of_projects_and_templates() -> Vec<Case> {
             |ids| { "input": { "id": ids.project, "name": "Taken over" } };
         editSection "mutation($input: EditSectionInput!) { editSection(input: $input) { section { id } quality { score } userErrors { code message } } }" NotFound
             |ids| { "input": { "sectionId": ids.section, "expectedRevision": 1, "text": "Taken over." } };
+        regenerateSection "mutation($input: RegenerateSectionInput!) { regenerateSection(input: $input) { section { id text } attempt { id } userErrors { code message } } }"
+            NotFound |ids| { "input": { "sectionId": ids.section, "wish": "Say whose it is." } };
         restoreSectionRevision "mutation($id: ID!) { restoreSectionRevision(sectionId: $id, number: 1) { section { id text } userErrors { code message } } }"
             NotFound |ids| { "id": ids.section };
         archiveTemplate "mutation($id: ID!) { archiveTemplate(id: $id) { template { id } userErrors { code message } } }" NotFound |ids| { "id": ids.template };

@@ -1,4 +1,4 @@
-//! Injections: facts, headings, guidance and wishes that try to be instructions. Whatever they hold, the prompt around them
+//! Injections: facts, headings, guidance, wishes and findings that try to be instructions. Whatever they hold, the prompt around them
 //! stays the same to the letter, they stay data that reads back as it was typed, and an import says what it saw.
 
 use super::*;
@@ -67,11 +67,22 @@ enum Place {
     Guidance,
     Instructions,
     Title,
+    Finding,
 }
 
-const PLACES: [Place; 8] =
-    [Place::Name, Place::Fact, Place::Extra, Place::Heading, Place::Wish, Place::Guidance, Place::Instructions, Place::Title];
+const PLACES: [Place; 9] = [
+    Place::Name,
+    Place::Fact,
+    Place::Extra,
+    Place::Heading,
+    Place::Wish,
+    Place::Guidance,
+    Place::Instructions,
+    Place::Title,
+    Place::Finding,
+];
 
+/// A prompt for a second draft: it has every kind of data.
 fn prompt(place: Place, text: &str) -> Prompt {
     let put = |wanted: Place, otherwise: &str| {
         let is_here = std::mem::discriminant(&wanted) == std::mem::discriminant(&place);
@@ -92,13 +103,14 @@ fn prompt(place: Place, text: &str) -> Prompt {
         ..Facts::default()
     };
     let (instructions, wish) = (put(Place::Instructions, "Be brief."), put(Place::Wish, "Shorter."));
-    assemble(&section, Some(&instructions), &put(Place::Name, "Glaze"), &facts, &Costs::default(), Some(&wish))
+    let (name, findings) = (put(Place::Name, "Glaze"), [put(Place::Finding, "A number is not among the facts.")]);
+    assemble_again(&section, Some(&instructions), &name, &facts, &Costs::default(), Some(&wish), &findings)
 }
 
 /// The prompt without what is between its tags, and what was there.
 fn taken_apart(user: &str) -> (String, Vec<String>) {
     let (mut outside, mut inside, mut rest) = (String::new(), Vec::new(), user);
-    for tag in ["section", "guidance", "facts", "wish"] {
+    for tag in ["section", "guidance", "facts", "wish", "findings"] {
         let (before, after) = rest.split_once(&format!("\n<{tag}>\n")).expect("opened");
         let (data, after) = after.split_once(&format!("\n</{tag}>\n")).expect("closed");
         outside.push_str(before);
@@ -130,7 +142,7 @@ fn whatever_is_typed_anywhere_the_instructions_stay_the_same_to_the_letter() {
             c != '\n' && (c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{e0000}'..='\u{e007f}'))
         };
         assert!(!prompt.user.contains(invisible), "{place:?}: {attack}");
-        for tag in ["section", "guidance", "facts", "wish"] {
+        for tag in ["section", "guidance", "facts", "wish", "findings"] {
             assert_eq!((prompt.user.matches(&format!("<{tag}>")).count(), prompt.user.matches(&format!("</{tag}>")).count()), (1, 1));
         }
     }

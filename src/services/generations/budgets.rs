@@ -102,8 +102,8 @@ pub(super) async fn reserve_in(unit: &mut Unit, actor: &Actor, job: &ClaimedJob,
 }
 
 /// Takes back what is reserved for a call that has ended, and adds what it cost.
-pub(super) fn charge(run: &mut Run, attempt: &Attempt) {
-    run.spend.0 += attempt.spend.unwrap_or_default().0;
+pub(super) fn charge(run: &mut Run, attempt: &Attempt, spend: Spend) {
+    run.spend.0 += spend.0;
     release(run, attempt.reserved.unwrap_or_default());
 }
 

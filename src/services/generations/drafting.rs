@@ -1,22 +1,21 @@
 //! Writing of one section, the unit of paid work: a short transaction before the call, none during it, and one after it
 //! that holds the text, the numbers, the events and the end of the job.
 
+use super::calls::{Call, Order};
 use super::measure::Measure;
 use super::{Generations, budgets, finishing, progressed_now_and_then};
-use crate::adapters::ai::{DraftFailure, DraftPiece, DraftRequest, Drafter, Usage};
+use crate::adapters::ai::{DraftFailure, DraftPiece, Usage};
 use crate::adapters::events::{Bell, Topic};
 use crate::domain::actor::Actor;
 use crate::domain::answers::{self, Flaw};
 use crate::domain::events::BatchEvent;
-use crate::domain::generations::{Attempt, AttemptStatus, MAX_ATTEMPTS, Run};
-use crate::domain::ids::{AttemptId, RevisionId};
+use crate::domain::generations::{MAX_ATTEMPTS, Run};
+use crate::domain::ids::AttemptId;
 use crate::domain::jobs::{JobFailure, JobFailureCode, JobStatus, wait_before_try};
 use crate::domain::money::Spend;
-use crate::domain::personal_data::{Mask, Restorer};
+use crate::domain::personal_data::Restorer;
 use crate::domain::projects::ProjectStatus;
-use crate::domain::prompts::assemble;
-use crate::domain::sections::{Revision, RevisionSource, Section, SectionState};
-use crate::domain::templates::{char_count, word_count};
+use crate::domain::sections::SectionState;
 use crate::domain::work::{DraftSection, FINISH_PROJECT, FinishProject, JobEnding};
 use crate::error::{Error, Result};
 use crate::repositories::jobs::{ClaimedJob, NewJob};
@@ -30,16 +29,6 @@ use tracing::Instrument;
 
 /// Longest pause between two tries of the transaction after a call.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// What a section is written with.
-struct Call {
-    run: Run,
-    section: Section,
-    attempt: Attempt,
-    request: DraftRequest,
-    /// What the prompt hides of people; nothing, if the provider does not ask for it.
-    mask: Mask,
-}
 
 impl Generations {
     /// Writes one section and settles its job. An error is a fault of ours: the job is then done again.
@@ -57,7 +46,7 @@ impl Generations {
 
     /// Tries the transaction after a call again as long as the database is away: what was paid for is in memory alone. A
     /// claim that was lost meanwhile ends it; so do cancellation and the end of the process, which drop the whole job.
-    async fn insist<T, F: Future<Output = Result<T>> + Send>(&self, transaction: impl Fn() -> F + Send + Sync) -> Result<T> {
+    pub(super) async fn insist<T, F: Future<Output = Result<T>> + Send>(&self, transaction: impl Fn() -> F + Send + Sync) -> Result<T> {
         let mut next = 2;
         loop {
             match transaction().await {
@@ -92,10 +81,11 @@ impl Generations {
             return Ok(None);
         }
         let now = unit.now;
-        let earlier = generations::find_earlier(&mut unit.tx, actor.workspace, run.id, section.id).await?;
-        generations::close_lost_attempts_in(&mut unit.tx, actor.workspace, run.id, section.id, now).await?;
+        let earlier = generations::find_earlier(&mut unit.tx, actor.workspace, run.id.into(), section.id).await?;
+        generations::close_lost_attempts_in(&mut unit.tx, actor.workspace, run.id.into(), section.id, now).await?;
         budgets::release(&mut run, earlier.reserved);
-        if project.deleted_at.is_some() {
+        let errors = if work.redraft { self.errors_in(&mut unit.tx, actor, project.id, &section.key).await? } else { Vec::new() };
+        if project.deleted_at.is_some() || (work.redraft && errors.is_empty()) {
             self.settle_section(&mut unit, actor, job, work, &mut run, false).await?;
             unit.commit().await?;
             return Ok(None);
@@ -107,21 +97,11 @@ impl Generations {
             return Ok(None);
         }
         let version = self.version(actor, run.template_version).await?;
-        let template_section = version.sections.iter().find(|s| s.key == section.key).cloned();
-        let template_section = template_section.ok_or_else(|| Error::internal("a section that its template does not have"))?;
         let facts = facts.remove(&project.id).unwrap_or_default();
-        let wish = run.instructions.clone();
-        let masks = self.core.drafter(Some(&run.provider)).is_ok_and(|drafter| drafter.profile().masks_personal_data);
-        let mask = if masks { Mask::of(&facts, &[&project.name, wish.as_deref().unwrap_or_default()]) } else { Mask::default() };
-        let prompt = assemble(
-            &template_section,
-            version.instructions.as_deref(),
-            &mask.hide(&project.name),
-            &mask.hide_facts(&facts),
-            &project.costs,
-            wish.as_deref().map(|wish| mask.hide(wish)).as_deref(),
-        );
-        let most = self.most_of_call(&run, &prompt, &template_section);
+        let errors_before = errors.len();
+        let order = Order { provider: &run.provider, model: &run.model, wish: run.instructions.clone(), findings: errors };
+        let prepared = self.prepare(&version, &section, &project, facts, order)?;
+        let most = self.most_of_call(&run, &prepared.request.prompt, &prepared.request.section);
         if !budgets::reserve_in(&mut unit, actor, job, &mut run, most).await? {
             unit.commit().await?;
             return Ok(None);
@@ -146,46 +126,19 @@ impl Generations {
         if !events.is_empty() || run.cap.is_some() || earlier.reserved.0 > 0 {
             generations::update_in(&mut unit.tx, actor.workspace, &run).await?;
         }
-        let attempt = Attempt {
-            id: AttemptId(self.core.new_id()),
-            run: run.id,
-            project: project.id,
-            section: section.id,
-            section_key: section.key.clone(),
-            number: earlier.number + 1,
-            status: AttemptStatus::Running,
-            provider: run.provider.clone(),
-            model: run.model.clone(),
-            template_version: run.template_version,
-            prompt_hash: prompt.hash.clone(),
-            input_tokens: None,
-            output_tokens: None,
-            spend: None,
-            reserved: run.cap.map(|_| most),
-            failure: None,
-            started_at: unit.now,
-            finished_at: None,
-        };
+        let mut attempt = prepared.attempt(AttemptId(self.core.new_id()), run.id.into(), &section, earlier.number + 1, unit.now);
+        attempt.reserved = run.cap.map(|_| most);
         generations::create_attempt_in(&mut unit.tx, actor.workspace, &attempt).await?;
         section.state = SectionState::Generating;
         sections::set_state_in(&mut unit.tx, actor.workspace, section.id, section.state).await?;
         unit.append(actor.workspace, work.batch, events).await?;
         unit.commit().await?;
-        let request = DraftRequest {
-            model: run.model.clone(),
-            prompt,
-            section: template_section,
-            facts,
-            costs: project.costs,
-            project_name: project.name,
-            wish,
-        };
-        Ok(Some(Call { run, section, attempt, request, mask }))
+        Ok(Some(prepared.call(section, attempt, errors_before)))
     }
 
     /// Calls the provider and says what came of it, in metrics and in the trace.
-    async fn measured(&self, call: &Call) -> Result<(String, Usage), DraftFailure> {
-        let measure = Measure::begin(&call.run.provider, &call.run.model);
+    pub(super) async fn measured(&self, call: &Call) -> Result<(String, Usage), DraftFailure> {
+        let measure = Measure::begin(&call.attempt.provider, &call.attempt.model);
         let span = measure.span.clone();
         let pen = self.core.desk.begin(&call.attempt);
         let answer = self.write(call, &pen).instrument(span).await;
@@ -197,7 +150,7 @@ impl Generations {
     /// Calls the provider; no transaction is open meanwhile. Who watches sees the text as it comes.
     async fn write(&self, call: &Call, pen: &Pen) -> Result<(String, Usage), DraftFailure> {
         let bad = |message: &str| DraftFailure::new(JobFailureCode::ProviderBadAnswer, message);
-        let drafter = self.core.drafter(Some(&call.run.provider));
+        let drafter = self.core.drafter(Some(&call.attempt.provider));
         let drafter = drafter.map_err(|_| DraftFailure::new(JobFailureCode::Internal, "The provider is not configured any more."))?;
         let limit = usize::try_from(call.section.limits.max_chars).unwrap_or(usize::MAX);
         // what is composed here from the facts is in their language
@@ -235,37 +188,18 @@ impl Generations {
 
     /// Stores a text with all that follows from it.
     async fn accept(&self, actor: &Actor, job: &ClaimedJob, work: DraftSection, call: &Call, text: &str, usage: &Usage) -> Result<()> {
-        let (mut section, mut attempt) = (call.section.clone(), call.attempt.clone());
-        let drafter = self.core.drafter(Some(&attempt.provider))?;
-        let spend = spend(&**drafter, &attempt.model, usage);
-        let provenance = drafter.profile().provenance.map(str::to_owned);
         let (mut unit, mut run) = self.reopen(actor, work).await?;
         // whoever has the claim now writes this revision: a collision with theirs would look like a fault
         jobs::hold_in(&mut unit.tx, job).await?;
-        section.revision += 1;
-        (section.source, section.state) = (Some(RevisionSource::Model), SectionState::Generated);
-        (section.word_count, section.char_count) = (word_count(text), char_count(text));
-        let revision = Revision {
-            id: RevisionId(self.core.new_id()),
-            section: section.id,
-            number: section.revision,
-            text: text.to_owned(),
-            source: RevisionSource::Model,
-            author: run.created_by,
-            attempt: Some(attempt.id),
-            note: provenance,
-            created_at: unit.now,
+        let spend = if self.is_worse_in(&mut unit.tx, actor, call, text).await? {
+            self.set_aside_in(&mut unit, actor, call, usage).await?
+        } else {
+            let spend = self.keep_text_in(&mut unit, actor, call, run.created_by, text, usage).await?;
+            let now = unit.now;
+            projects::touch_in(&mut unit.tx, actor.workspace, work.project, now).await?;
+            spend
         };
-        sections::create_revision_in(&mut unit.tx, actor.workspace, &revision).await?;
-        sections::update_in(&mut unit.tx, actor.workspace, &section).await?;
-        attempt.status = AttemptStatus::Succeeded;
-        attempt.model.clone_from(&usage.model);
-        (attempt.input_tokens, attempt.output_tokens, attempt.spend) = (Some(usage.input_tokens), Some(usage.output_tokens), Some(spend));
-        attempt.finished_at = Some(unit.now);
-        generations::update_attempt_in(&mut unit.tx, actor.workspace, &attempt).await?;
-        let now = unit.now;
-        projects::touch_in(&mut unit.tx, actor.workspace, work.project, now).await?;
-        budgets::charge(&mut run, &attempt);
+        budgets::charge(&mut run, &call.attempt, spend);
         self.settle_section(&mut unit, actor, job, work, &mut run, false).await?;
         unit.commit().await
     }
@@ -273,14 +207,14 @@ impl Generations {
     /// Notes a failed attempt: it is tried again later, or the section has failed for good. What it took is paid for. A
     /// call that was held back is no attempt: the job waits, and nothing else has happened.
     async fn reject(&self, actor: &Actor, job: &ClaimedJob, work: DraftSection, call: &Call, failure: &DraftFailure) -> Result<JobEnding> {
-        let (section, mut attempt) = (&call.section, call.attempt.clone());
+        let (section, attempt) = (&call.section, &call.attempt);
         let (mut unit, mut run) = self.reopen(actor, work).await?;
         let dice = self.core.dice();
         let wait = wait_before_try(attempt.number + 1, failure.retry_after, dice);
         if failure.held && run.status == JobStatus::Running {
             generations::forget_attempt_in(&mut unit.tx, actor.workspace, attempt.id).await?;
             if run.cap.is_some() {
-                budgets::release(&mut run, attempt.reserved.unwrap_or_default());
+                budgets::charge(&mut run, attempt, Spend(0));
                 generations::update_in(&mut unit.tx, actor.workspace, &run).await?;
             }
             let now = unit.now;
@@ -290,17 +224,8 @@ impl Generations {
             return Ok(JobEnding::Retried);
         }
         let again = failure.retryable && attempt.number < MAX_ATTEMPTS && run.status == JobStatus::Running;
-        attempt.status = if again { AttemptStatus::Retrying } else { AttemptStatus::Failed };
-        attempt.finished_at = Some(unit.now);
-        if let Some(usage) = &failure.usage {
-            let spend = spend(&**self.core.drafter(Some(&attempt.provider))?, &attempt.model, usage);
-            (attempt.input_tokens, attempt.output_tokens, attempt.spend) =
-                (Some(usage.input_tokens), Some(usage.output_tokens), Some(spend));
-            attempt.model.clone_from(&usage.model);
-        }
-        budgets::charge(&mut run, &attempt);
-        attempt.failure = Some(JobFailure::from(failure.clone()));
-        generations::update_attempt_in(&mut unit.tx, actor.workspace, &attempt).await?;
+        let spend = self.note_failure_in(&mut unit, actor, attempt, again, failure).await?;
+        budgets::charge(&mut run, attempt, spend);
         if again {
             let now = unit.now;
             generations::update_in(&mut unit.tx, actor.workspace, &run).await?;
@@ -335,8 +260,9 @@ impl Generations {
         failed: bool,
     ) -> Result<()> {
         jobs::finish_in(&mut unit.tx, job).await?;
-        let remaining = generations::settle_section_in(&mut unit.tx, work.run, work.project, failed).await?;
-        run.sections_done += 1;
+        // a section was counted when it had its first text, and a second draft that fails leaves it that one
+        let remaining = generations::settle_section_in(&mut unit.tx, work.run, work.project, failed && !work.redraft).await?;
+        run.sections_done += i32::from(!work.redraft);
         if run.status == JobStatus::Cancelling {
             return finishing::close_if_let_go_in(unit, actor, run).await;
         }
@@ -344,7 +270,7 @@ impl Generations {
         generations::update_in(&mut unit.tx, actor.workspace, run).await?;
         unit.append(actor.workspace, work.batch, event.into_iter().collect()).await?;
         if remaining.sections_left == 0 {
-            let payload = FinishProject { batch: work.batch, run: work.run, project: work.project };
+            let payload = FinishProject { batch: work.batch, run: work.run, project: work.project, redrafted: work.redraft };
             unit.enqueue(actor.workspace, Some(work.run), &[NewJob { kind: FINISH_PROJECT, payload }]).await?;
         }
         budgets::go_on_in(unit, run).await
@@ -359,9 +285,9 @@ impl Generations {
         let (mut unit, mut run) = self.reopen(&actor, work).await?;
         let now = unit.now;
         let failure = JobFailure::new(JobFailureCode::Internal, "A fault in this service; the section was not written.");
-        let earlier = generations::find_earlier(&mut unit.tx, actor.workspace, work.run, work.section).await?;
+        let earlier = generations::find_earlier(&mut unit.tx, actor.workspace, work.run.into(), work.section).await?;
         budgets::release(&mut run, earlier.reserved);
-        generations::fail_attempts_in(&mut unit.tx, actor.workspace, work.run, work.section, &failure, now).await?;
+        generations::fail_attempts_in(&mut unit.tx, actor.workspace, work.run.into(), work.section, &failure, now).await?;
         if let Some(section) = sections::find(&mut unit.tx, actor.workspace, work.section).await? {
             sections::set_state_in(&mut unit.tx, actor.workspace, section.id, SectionState::at_rest(section.source)).await?;
         }
@@ -383,16 +309,10 @@ impl Generations {
     async fn let_go_in(&self, unit: &mut Unit, actor: &Actor, job: &ClaimedJob, work: DraftSection, run: &mut Run) -> Result<()> {
         jobs::finish_in(&mut unit.tx, job).await?;
         let now = unit.now;
-        generations::cancel_attempts_in(&mut unit.tx, actor.workspace, work.run, work.section, now).await?;
+        generations::cancel_attempts_in(&mut unit.tx, actor.workspace, work.run.into(), work.section, now).await?;
         if run.status.is_final() {
             return Ok(());
         }
         finishing::close_if_let_go_in(unit, actor, run).await
     }
-}
-
-/// What a call cost; nothing if the model has no price any more.
-fn spend(drafter: &dyn Drafter, model: &str, usage: &Usage) -> Spend {
-    let price = drafter.profile().models.into_iter().find(|info| info.model == model);
-    price.map_or(Spend(0), |info| info.spend(usage))
 }

@@ -67,6 +67,10 @@ impl Generations {
                 let checked = narratives::check_in(&mut unit.tx, &actor, &project).await?;
                 projects::save_report_in(&mut unit.tx, workspace, project.id, &checked.report, now).await?;
                 scored = Some(narratives::scored(project.id, &checked.report));
+                if !work.redrafted && self.redraft_in(&mut unit, &actor, &run, &project, &checked.report).await? {
+                    unit.append(workspace, work.batch, scored.into_iter().collect()).await?;
+                    return unit.commit().await;
+                }
             }
             let failure = match fault {
                 None if failed => generations::find_failure(&mut unit.tx, workspace, run.id, Some(project.id)).await?,

@@ -1,13 +1,21 @@
-//! Use cases of generation: start and cancel runs (`start.rs` and here), estimate them and keep them within their budgets
-//! (`estimating.rs`, `budgets.rs`), write sections (`drafting.rs`), settle projects and runs (`finishing.rs`). Every transaction locks the batch first, then the run: one order, so no deadlock.
+//! Use cases of generation: start and cancel runs (`start.rs` and here), try them again (`retry.rs`), estimate them and keep
+//! them within their budgets (`planning.rs`, `estimating.rs`, `budgets.rs`), write sections (`drafting.rs`, `calls.rs`), also once
+//! more (`redrafting.rs`) and alone (`rewriting.rs`), settle projects and runs (`finishing.rs`). Every transaction locks the batch
+//! first, then the run: one order, so no deadlock.
 
 mod budgets;
+mod calls;
 mod drafting;
 mod estimating;
 mod finishing;
 mod measure;
 mod planning;
+mod redrafting;
+mod retry;
+mod rewriting;
 mod start;
+
+pub use rewriting::Rewriting;
 
 use super::checks::wrong_state;
 use super::core::{Core, Unit};
@@ -89,6 +97,16 @@ impl Generations {
     /// As the database says.
     pub async fn find(&self, actor: &Actor, id: RunId) -> Result<Option<Run>> {
         generations::find(&mut self.core.db.read(actor.workspace).await?, actor.workspace, id).await
+    }
+
+    /// The active run of a run's batch, or else the run itself.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn find_current(&self, actor: &Actor, id: RunId) -> Result<Option<Run>> {
+        let Some(run) = self.find(actor, id).await? else { return Ok(None) };
+        let active = self.load_active(actor, &[run.batch]).await?.remove(&run.batch);
+        Ok(Some(active.unwrap_or(run)))
     }
 
     /// The active runs of several batches.

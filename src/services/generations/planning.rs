@@ -18,7 +18,7 @@ use crate::services::narratives;
 use std::collections::{HashMap, HashSet};
 
 /// Most projects that can be listed in one start.
-const MAX_LISTED: usize = 10_000;
+pub(super) const MAX_LISTED: usize = 10_000;
 
 /// What was asked for, checked.
 pub(super) struct Wanted {

@@ -6,12 +6,13 @@ use crate::domain::actor::Actor;
 use crate::domain::budgets::Estimate;
 use crate::domain::events::BatchEvent;
 use crate::domain::generations::{GenerationScope, NewRun, Run, RunCounts};
-use crate::domain::ids::{ProjectId, RunId, SectionId};
+use crate::domain::ids::{ProjectId, RunId};
 use crate::domain::jobs::JobStatus;
 use crate::domain::money::Spend;
 use crate::domain::projects::{Project, ProjectStatus};
+use crate::domain::sections::Section;
 use crate::domain::templates::TemplateVersion;
-use crate::domain::work::{DRAFT_SECTION, DraftSection};
+use crate::domain::work::{DRAFT_SECTION, DraftSection, FINISH_PROJECT, FinishProject};
 use crate::error::{Error, ProblemCode, Result};
 use crate::repositories::db::is_unique_violation;
 use crate::repositories::jobs::NewJob;
@@ -38,7 +39,7 @@ impl Generations {
         }
         let batch = lock_live(&mut unit, actor, new.batch, "input.generation.batchId").await?;
         if generations::load_active(&mut unit.tx, actor.workspace, &[batch.id]).await?.contains_key(&batch.id) {
-            return Err(already_running());
+            return Err(already_running("input.generation.batchId"));
         }
         if batch.project_count == 0 && new.scope != GenerationScope::Listed {
             let message = "The batch has no projects. Import some; if you did, `imports` of the batch says what was wrong with the file.";
@@ -50,6 +51,8 @@ impl Generations {
             let message = format!("`{}` is approved and locked. Take back the approval first, or leave it out.", project.name);
             return Err(Error::refused(ProblemCode::WrongState, "input.generation.projectIds", message));
         }
+        let listed = new.scope == GenerationScope::Listed;
+        refuse_in_work(&chosen, if listed { "input.generation.projectIds" } else { "input.generation.scope" })?;
         self.lay_out(&mut unit, actor, &chosen, &version).await?;
         let ids: Vec<ProjectId> = chosen.iter().map(|project| project.id).collect();
         let rows = sections::load_for_projects(&mut unit.tx, actor.workspace, &ids).await?;
@@ -87,39 +90,21 @@ impl Generations {
             created_by: actor.user,
             failure: None,
         };
-        generations::create_in(&mut unit.tx, actor.workspace, &run)
-            .await
-            .map_err(|error| if is_unique_violation(&error) { already_running() } else { error.into() })?;
-        let per_project: Vec<_> = plan.writes.iter().map(|(project, sections)| (project.id, count(sections.len()))).collect();
-        generations::add_projects_in(&mut unit.tx, actor.workspace, id, &per_project).await?;
-        let ids: Vec<_> = plan.writes.iter().map(|(project, _)| project.id).collect();
-        let now = unit.now;
-        projects::set_status_in(&mut unit.tx, actor.workspace, &ids, ProjectStatus::Queued, now).await?;
-        let section_ids: HashMap<(ProjectId, &str), SectionId> =
-            rows.values().flatten().map(|section| ((section.project, section.key.as_str()), section.id)).collect();
-        let mut jobs = Vec::with_capacity(plan.sections());
-        for (project, all) in &plan.writes {
-            for section in all {
-                let section = section_ids.get(&(project.id, section.key.as_str())).copied();
-                let section = section.ok_or_else(|| Error::internal("a project without a section of its template"))?;
-                jobs.push(NewJob { kind: DRAFT_SECTION, payload: DraftSection { batch: batch.id, run: id, project: project.id, section } });
-            }
+        let mut sections_of: HashMap<(ProjectId, String), Section> =
+            rows.into_values().flatten().map(|section| ((section.project, section.key.clone()), section)).collect();
+        let mut written = Vec::with_capacity(plan.writes.len());
+        for (project, wanted) in &plan.writes {
+            let rows = wanted.iter().map(|section| sections_of.remove(&(project.id, section.key.clone())));
+            let rows: Option<Vec<Section>> = rows.collect();
+            written.push((*project, rows.ok_or_else(|| Error::internal("a project without a section of its template"))?));
         }
-        unit.enqueue(actor.workspace, Some(id), &jobs).await?;
-        let mut events = vec![BatchEvent::RunStatusChanged { run: id, previous: None, status: run.status }];
-        events.extend(plan.writes.iter().map(|(project, _)| BatchEvent::ProjectStatusChanged {
-            project: project.id,
-            previous: Some(project.status),
-            status: ProjectStatus::Queued,
-            failure: None,
-        }));
-        unit.append(actor.workspace, batch.id, events).await?;
+        launch_in(&mut unit, actor, &run, &written, "input.generation.batchId").await?;
         unit.commit().await?;
         Ok(run)
     }
 
     /// Gives projects that follow another template version the sections of this one.
-    async fn lay_out(&self, unit: &mut Unit, actor: &Actor, chosen: &[Project], version: &TemplateVersion) -> Result<()> {
+    pub(super) async fn lay_out(&self, unit: &mut Unit, actor: &Actor, chosen: &[Project], version: &TemplateVersion) -> Result<()> {
         let moved: Vec<ProjectId> = chosen.iter().filter(|p| p.template_version != version.id).map(|p| p.id).collect();
         if moved.is_empty() {
             return Ok(());
@@ -143,9 +128,49 @@ fn over_budget(estimate: &Estimate) -> Error {
     Error::refused(ProblemCode::OverBudget, "input.budgetCap", message)
 }
 
-fn already_running() -> Error {
+/// Stores a run with all that it is going to do: its projects, one job for each section, and the events. A project
+/// without a section to write is only checked and scored.
+pub(super) async fn launch_in(unit: &mut Unit, actor: &Actor, run: &Run, plan: &[(&Project, Vec<Section>)], field: &str) -> Result<()> {
+    let (id, batch) = (run.id, run.batch);
+    generations::create_in(&mut unit.tx, actor.workspace, run)
+        .await
+        .map_err(|error| if is_unique_violation(&error) { already_running(field) } else { error.into() })?;
+    let per_project: Vec<_> = plan.iter().map(|(project, sections)| (project.id, count(sections.len()))).collect();
+    generations::add_projects_in(&mut unit.tx, actor.workspace, id, &per_project).await?;
+    let ids: Vec<_> = plan.iter().map(|(project, _)| project.id).collect();
+    let now = unit.now;
+    projects::set_status_in(&mut unit.tx, actor.workspace, &ids, ProjectStatus::Queued, now).await?;
+    let draft = |project: ProjectId, section: &Section| NewJob {
+        kind: DRAFT_SECTION,
+        payload: DraftSection { batch, run: id, project, section: section.id, redraft: false },
+    };
+    let jobs: Vec<_> = plan.iter().flat_map(|(project, all)| all.iter().map(|section| draft(project.id, section))).collect();
+    unit.enqueue(actor.workspace, Some(id), &jobs).await?;
+    let finish = |project: ProjectId| NewJob { kind: FINISH_PROJECT, payload: FinishProject { batch, run: id, project, redrafted: false } };
+    let written: Vec<_> = plan.iter().filter(|(_, all)| all.is_empty()).map(|(project, _)| finish(project.id)).collect();
+    if !written.is_empty() {
+        unit.enqueue(actor.workspace, Some(id), &written).await?;
+    }
+    let mut events = vec![BatchEvent::RunStatusChanged { run: id, previous: None, status: run.status }];
+    events.extend(plan.iter().map(|(project, _)| BatchEvent::ProjectStatusChanged {
+        project: project.id,
+        previous: Some(project.status),
+        status: ProjectStatus::Queued,
+        failure: None,
+    }));
+    unit.append(actor.workspace, batch, events).await
+}
+
+pub(super) fn already_running(field: &str) -> Error {
     let message = "A run of this batch is queued, running or paused. Wait for it to end, or cancel it.";
-    Error::refused(ProblemCode::AlreadyRunning, "input.generation.batchId", message)
+    Error::refused(ProblemCode::AlreadyRunning, field, message)
+}
+
+/// Refuses a project in which a single section is being written. (No run is active where this is asked.)
+fn refuse_in_work(chosen: &[Project], field: &str) -> Result<()> {
+    let Some(project) = chosen.iter().find(|project| project.status.is_in_work()) else { return Ok(()) };
+    let message = format!("A section of `{}` is being written. Wait for that to end, then start again.", project.name);
+    Err(Error::refused(ProblemCode::WrongState, field, message))
 }
 
 const fn nothing_to_write(scope: GenerationScope) -> &'static str {
@@ -158,6 +183,6 @@ const fn nothing_to_write(scope: GenerationScope) -> &'static str {
     }
 }
 
-fn count(n: usize) -> i32 {
+pub(super) fn count(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }

@@ -18,7 +18,7 @@ pub(super) fn passing() -> DraftFailure {
 }
 
 /// A failure that trying again does not help.
-fn lasting() -> DraftFailure {
+pub(super) fn lasting() -> DraftFailure {
     DraftFailure { retryable: false, ..DraftFailure::new(JobFailureCode::ProviderRefused, "The provider refuses to write this.") }
 }
 

@@ -7,6 +7,7 @@ use crate::support::refused;
 use crate::support::runs::{counts, dense_sequences, is_end_of};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// Calls at once, as the tests configure it.
 const WORKERS: usize = 4;
@@ -51,9 +52,11 @@ on_each! {
         let run = adviser.start(&batch).await;
         adviser.wait_for(&batch, &before, |event| event["projectStatus"] == "NEEDS_REVIEW").await;
         drafter.has_begun(7 + WORKERS).await;
+        let asked = Instant::now();
         let answer = adviser.cancel(&run).await;
         assert_eq!(answer["status"], "CANCELLING", "calls are in flight");
         drafter.has_aborted(WORKERS).await;
+        assert!(asked.elapsed() < Duration::from_secs(2), "calls in flight are aborted at once: {:?}", asked.elapsed());
         assert_eq!(adviser.follow_run(&batch, &run).await, "CANCELLED");
 
         assert_eq!((drafter.begun.load(Ordering::SeqCst), drafter.aborted.load(Ordering::SeqCst)), (7 + WORKERS, WORKERS));

@@ -32,7 +32,7 @@ impl Pair {
         for _ in 0..2 {
             let folder = tempfile::tempdir().expect("a folder");
             let (config, _) = configure(folder.path(), Mode::Embedded, &settings).await;
-            let mut surroundings = Surroundings::real(&config).expect("providers");
+            let mut surroundings = Surroundings::real();
             choose(&mut surroundings);
             apps.push(App::start_in(&config, Roles::All, surroundings).await.expect("the application starts"));
             folders.push(folder);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::adapters::events::Listener;
 use crate::adapters::events::local::LocalBus;
-use crate::domain::generations::AttemptStatus;
+use crate::domain::generations::{AskedBy, AttemptStatus};
 use crate::domain::ids::{RunId, SectionId, TemplateVersionId};
 use futures::FutureExt;
 use tokio::time::sleep;
@@ -14,7 +14,7 @@ const PROJECT: ProjectId = ProjectId(Uuid::from_u128(1));
 fn attempt(number: u128) -> Attempt {
     Attempt {
         id: AttemptId(Uuid::from_u128(number)),
-        run: RunId(Uuid::nil()),
+        asked_by: AskedBy::Run(RunId(Uuid::nil())),
         project: PROJECT,
         section: SectionId(Uuid::nil()),
         section_key: format!("section-{number}"),
@@ -27,6 +27,7 @@ fn attempt(number: u128) -> Attempt {
         input_tokens: None,
         output_tokens: None,
         spend: None,
+        reserved: None,
         failure: None,
         started_at: chrono::DateTime::UNIX_EPOCH,
         finished_at: None,
