@@ -216,7 +216,7 @@ impl Batch {
     /// Projects.
     #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection")]
     async fn projects(
-        &self,
+        batches: &[&Self],
         ctx: &Context<'_>,
         #[graphql(desc = "At most this many, from the start; 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
@@ -224,9 +224,9 @@ impl Batch {
         #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
         #[graphql(desc = "Which items; all that are visible if absent.")] filter: Option<ProjectFilter>,
         #[graphql(desc = "Order; later entries break ties.")] order_by: Option<Vec<ProjectOrder>>,
-    ) -> Result<ProjectConnection> {
-        let page = PageArgs { first, after, last, before };
-        super::projects::list_of_batch(ctx, self.row.id, filter, order_by, page).await
+    ) -> Result<Vec<ProjectConnection>> {
+        let ids: Vec<BatchId> = batches.iter().map(|batch| batch.row.id).collect();
+        super::projects::lists_of_batches(ctx, &ids, filter, order_by, PageArgs { first, after, last, before }).await
     }
 
     /// Runs, newest first.

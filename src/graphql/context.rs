@@ -10,9 +10,9 @@ use crate::domain::generations::{Attempt, Run};
 use crate::domain::ids::{AttemptId, BatchId, ImportId, ProjectId, RunId, SectionId, TemplateId, TemplateVersionId, UserId};
 use crate::domain::imports::ImportJob;
 use crate::domain::money::Spend;
-use crate::domain::paging::{Direction, Page, PageArgs};
+use crate::domain::paging::{Page, PageArgs};
 use crate::domain::people::User;
-use crate::domain::projects::{Facts, Project, ProjectFilter, ProjectOrderField};
+use crate::domain::projects::{Facts, Project};
 use crate::domain::quality::Report;
 use crate::domain::sections::{Revision, Section};
 use crate::domain::templates::{Template, TemplateVersion};
@@ -21,7 +21,7 @@ use crate::services::Services;
 use async_graphql::dataloader::{DataLoader, Loader};
 use async_graphql::{Context, Data};
 use chrono::Utc;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -61,6 +61,44 @@ where
     let missing = || Error::fault(FaultCode::Unauthenticated, "This needs a token.");
     let loader = ctx.data_opt::<DataLoader<Reader>>().ok_or_else(missing)?;
     Ok(loader.load_one(key).await?)
+}
+
+/// What was found for the rows of a level. A row may occur twice in it; only then is a value copied.
+#[derive(Debug)]
+pub struct Found<K, V>(HashMap<K, (usize, V)>);
+
+impl<K: Hash + Eq, V: Clone> Found<K, V> {
+    /// What was found for these keys.
+    pub fn new(keys: impl Iterator<Item = K>, found: HashMap<K, V>) -> Self {
+        let mut rows: HashMap<K, usize> = HashMap::new();
+        keys.for_each(|key| *rows.entry(key).or_default() += 1);
+        Self(found.into_iter().map(|(key, value)| (rows.get(&key).copied().unwrap_or(1), key, value)).map(|(n, key, value)| (key, (n, value))).collect())
+    }
+
+    /// The value for a row with this key.
+    pub fn take(&mut self, key: &K) -> Option<V> {
+        let (rows, value) = self.0.get_mut(key)?;
+        if *rows > 1 {
+            *rows -= 1;
+            return Some(value.clone());
+        }
+        self.0.remove(key).map(|(_, value)| value)
+    }
+}
+
+/// The values of the keys of all rows of a level, in one call of a service. What does not exist is left out.
+///
+/// # Errors
+/// As the service says.
+pub async fn load_all<K>(ctx: &Context<'_>, keys: impl Iterator<Item = K> + Clone) -> Result<Found<K, <Reader as Loader<K>>::Value>>
+where
+    K: Send + Sync + Hash + Eq + Clone + 'static,
+    Reader: Loader<K, Error = Shared>,
+{
+    let missing = || Error::fault(FaultCode::Unauthenticated, "This needs a token.");
+    let loader = ctx.data_opt::<DataLoader<Reader>>().ok_or_else(missing)?;
+    let each: Vec<K> = keys.clone().collect::<HashSet<K>>().into_iter().collect();
+    Ok(Found::new(keys, loader.loader().load(&each).await?))
 }
 
 /// As [`load`], for what must be there.
@@ -192,64 +230,6 @@ loader!(FactsOf(ProjectId), Facts, me, ids => me.services.projects.load_facts(&m
 loader!(ReportOf(ProjectId), (Report, chrono::DateTime<Utc>), me, ids => me.services.projects.load_reports(&me.actor, ids));
 loader!(SectionsOf(ProjectId), Vec<Section>, me, ids => me.services.sections.load_for_projects(&me.actor, ids));
 loader!(TextOf(SectionId), String, me, ids => me.services.sections.load_texts(&me.actor, ids));
-
-/// A page of a batch's projects, as a list of it was asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PageOf {
-    batch: BatchId,
-    list: Arc<ListOf>,
-}
-
-/// What pages of several batches have in common when they can be read together.
-#[derive(Debug, Clone)]
-struct ListOf {
-    filter: ProjectFilter,
-    order: Vec<(ProjectOrderField, Direction)>,
-    page: PageArgs,
-    /// What makes two lists the same.
-    same: String,
-}
-
-impl PartialEq for ListOf {
-    fn eq(&self, other: &Self) -> bool {
-        self.same == other.same
-    }
-}
-
-impl Eq for ListOf {}
-
-impl Hash for ListOf {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.same.hash(state);
-    }
-}
-
-impl PageOf {
-    /// The page of a batch's projects.
-    #[must_use]
-    pub fn new(batch: BatchId, filter: &ProjectFilter, order: &[(ProjectOrderField, Direction)], page: &PageArgs) -> Self {
-        let same = format!("{filter:?}{order:?}{page:?}");
-        Self { batch, list: Arc::new(ListOf { filter: filter.clone(), order: order.to_vec(), page: page.clone(), same }) }
-    }
-}
-
-impl Loader<PageOf> for Reader {
-    type Value = Page<Project>;
-    type Error = Shared;
-
-    async fn load(&self, keys: &[PageOf]) -> Result<HashMap<PageOf, Page<Project>>, Shared> {
-        let mut lists: HashMap<&Arc<ListOf>, Vec<BatchId>> = HashMap::new();
-        for key in keys {
-            lists.entry(&key.list).or_default().push(key.batch);
-        }
-        let mut found = HashMap::new();
-        for (list, batches) in lists {
-            let pages = self.services.projects.load_pages(&self.actor, &batches, &list.filter, &list.order, &list.page).await?;
-            found.extend(pages.into_iter().map(|(batch, page)| (PageOf { batch, list: Arc::clone(list) }, page)));
-        }
-        Ok(found)
-    }
-}
 
 /// Declares the key of a page under a parent, and the loader that reads the pages of all parents of a level together.
 macro_rules! pages {

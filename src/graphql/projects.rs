@@ -2,7 +2,7 @@
 
 use super::batches::{Batch, BatchPayload};
 use super::connections::{Total, connection};
-use super::context::{AttemptsOf, FactsOf, PageOf, ReportOf, SectionsOf, SpendOfProject, caller, forward, load, load_required, moment};
+use super::context::{AttemptsOf, FactsOf, Found, ReportOf, SectionsOf, SpendOfProject, caller, forward, load, load_all, load_required, moment};
 use super::facts::{ProjectCosts, ProjectCostsInput, ProjectFacts, ProjectFactsInput};
 use super::generations::GenerationAttemptConnection;
 use super::imports::ImportJob;
@@ -16,6 +16,7 @@ use crate::domain::events;
 use crate::domain::ids::{BatchId, ProjectId};
 use crate::domain::paging::{Direction, PageArgs};
 use crate::domain::projects as domain;
+use crate::error::Error;
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
 use graphql_gate::{Output, relations, roots};
 
@@ -97,8 +98,11 @@ impl Project {
     }
 
     /// The facts that a narrative may use.
-    async fn facts(&self, ctx: &Context<'_>) -> Result<ProjectFacts> {
-        Ok(load_required(ctx, FactsOf(self.row.id)).await?.into())
+    async fn facts(projects: &[&Self], ctx: &Context<'_>) -> Result<Vec<ProjectFacts>> {
+        let mut facts = load_all(ctx, projects.iter().map(|project| FactsOf(project.row.id))).await?;
+        let missing = || Error::internal("a project without its facts");
+        let of = |project: &&Self| Ok(facts.take(&FactsOf(project.row.id)).ok_or_else(missing)?.into());
+        projects.iter().map(of).collect()
     }
 
     /// Template and version that the narrative follows.
@@ -107,25 +111,28 @@ impl Project {
     }
 
     /// Sections in the order of the template.
-    async fn sections(&self, ctx: &Context<'_>) -> Result<Vec<Section>> {
-        let rows = load(ctx, SectionsOf(self.row.id)).await?.unwrap_or_default();
-        Ok(rows.into_iter().map(Section::from).collect())
+    async fn sections(projects: &[&Self], ctx: &Context<'_>) -> Result<Vec<Vec<Section>>> {
+        let mut rows = load_all(ctx, projects.iter().map(|project| SectionsOf(project.row.id))).await?;
+        let of = |project: &&Self| rows.take(&SectionsOf(project.row.id)).unwrap_or_default().into_iter().map(Section::from).collect();
+        Ok(projects.iter().map(of).collect())
     }
 
     /// One section.
-    async fn section(&self, ctx: &Context<'_>, #[graphql(desc = "Key of the section.")] key: String) -> Option<Result<Section>> {
-        match load(ctx, SectionsOf(self.row.id)).await {
-            Ok(rows) => rows.unwrap_or_default().into_iter().find(|row| row.key == key).map(|row| Ok(row.into())),
-            Err(error) => Some(Err(error.into())),
-        }
+    async fn section(
+        projects: &[&Self],
+        ctx: &Context<'_>,
+        #[graphql(desc = "Key of the section.")] key: String,
+    ) -> Result<Vec<Option<Section>>> {
+        let mut rows = load_all(ctx, projects.iter().map(|project| SectionsOf(project.row.id))).await?;
+        let of = |project: &&Self| rows.take(&SectionsOf(project.row.id)).unwrap_or_default().into_iter().find(|row| row.key == key);
+        Ok(projects.iter().map(|project| of(project).map(Section::from)).collect())
     }
 
     /// Result of the last check; null before the first.
-    async fn quality(&self, ctx: &Context<'_>) -> Option<Result<QualityReport>> {
-        match load(ctx, ReportOf(self.row.id)).await {
-            Ok(report) => report.map(|(report, at)| Ok(QualityReport::of(report, at))),
-            Err(error) => Some(Err(error.into())),
-        }
+    async fn quality(projects: &[&Self], ctx: &Context<'_>) -> Result<Vec<Option<QualityReport>>> {
+        let mut reports = load_all(ctx, projects.iter().map(|project| ReportOf(project.row.id))).await?;
+        let of = |project: &&Self| reports.take(&ReportOf(project.row.id)).map(|(report, at)| QualityReport::of(report, at));
+        Ok(projects.iter().map(of).collect())
     }
 
     /// What models have cost for this project, all attempts together.
@@ -245,19 +252,24 @@ fn order(order_by: Option<Vec<ProjectOrder>>) -> Vec<(domain::ProjectOrderField,
     order_by.unwrap_or_default().into_iter().map(|order| (order.field.into(), order.direction.into())).collect()
 }
 
-/// Projects of a batch; first pages of several batches are read together.
-pub(super) async fn list_of_batch(
+/// Projects of several batches, in one statement.
+pub(super) async fn lists_of_batches(
     ctx: &Context<'_>,
-    batch: BatchId,
+    batches: &[BatchId],
     filter: Option<ProjectFilter>,
     order_by: Option<Vec<ProjectOrder>>,
     page: PageArgs,
-) -> Result<ProjectConnection> {
-    let mut filter = filter.map(domain::ProjectFilter::from).unwrap_or_default();
-    let order = order(order_by);
-    let found = load_required(ctx, PageOf::new(batch, &filter, &order, &page)).await?;
-    filter.batch = Some(batch);
-    Ok(ProjectConnection::new(found, Total::Projects(Box::new(filter))))
+) -> Result<Vec<ProjectConnection>> {
+    let (services, actor) = caller(ctx)?;
+    let filter = filter.map(domain::ProjectFilter::from).unwrap_or_default();
+    let pages = services.projects.load_pages(actor, batches, &filter, &order(order_by), &page).await?;
+    let mut pages = Found::new(batches.iter().copied(), pages);
+    let missing = || Error::internal("a batch without its page of projects");
+    let connection = |batch: &BatchId| {
+        let total = Total::Projects(Box::new(domain::ProjectFilter { batch: Some(*batch), ..filter.clone() }));
+        Ok(ProjectConnection::new(pages.take(batch).ok_or_else(missing)?, total))
+    };
+    batches.iter().map(connection).collect()
 }
 
 /// A row of an import.

@@ -1,7 +1,7 @@
 //! Sections and their revisions: types, inputs, payloads and mutations.
 
 use super::connections::{Total, connection};
-use super::context::{RevisionsOf, TextOf, caller, forward, load, load_required};
+use super::context::{RevisionsOf, TextOf, caller, forward, load, load_all, load_required};
 use super::generations::GenerationAttempt;
 use super::jobs::{UserError, settle};
 use super::people::{User, user};
@@ -9,7 +9,7 @@ use super::projects::Project;
 use super::quality::QualityReport;
 use super::scalars::DateTime;
 use crate::domain::generations::NewRewriting;
-use crate::domain::ids::SectionId;
+use crate::domain::ids::{ProjectId, SectionId};
 use crate::domain::{sections as domain, templates};
 use crate::services::sections::ChangedSection;
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
@@ -69,21 +69,24 @@ pub struct Section {
     /// Limits from the template.
     limits: SectionLimits,
     #[graphql(skip)]
-    row: domain::Section,
+    section: SectionId,
+    #[graphql(skip)]
+    project: ProjectId,
 }
 
 impl From<domain::Section> for Section {
     fn from(row: domain::Section) -> Self {
         Self {
             id: row.id.global().into(),
-            key: row.key.clone(),
-            title: row.title.clone(),
+            key: row.key,
+            title: row.title,
             state: row.state.into(),
             revision: row.revision,
             word_count: row.word_count,
             char_count: row.char_count,
             limits: row.limits.into(),
-            row,
+            section: row.id,
+            project: row.project,
         }
     }
 }
@@ -92,15 +95,14 @@ impl From<domain::Section> for Section {
 impl Section {
     /// The project.
     async fn project(&self, ctx: &Context<'_>) -> Result<Project> {
-        Ok(load_required(ctx, self.row.project).await?.into())
+        Ok(load_required(ctx, self.project).await?.into())
     }
 
     /// Plain text; paragraphs are divided by a blank line.
-    async fn text(&self, ctx: &Context<'_>) -> Result<String> {
-        if self.row.revision == 0 {
-            return Ok(String::new());
-        }
-        Ok(load(ctx, TextOf(self.row.id)).await?.unwrap_or_default())
+    async fn text(sections: &[&Self], ctx: &Context<'_>) -> Result<Vec<String>> {
+        let written = sections.iter().filter(|section| section.revision > 0).map(|section| TextOf(section.section));
+        let mut texts = load_all(ctx, written).await?;
+        Ok(sections.iter().map(|section| texts.take(&TextOf(section.section)).unwrap_or_default()).collect())
     }
 
     /// Earlier and current texts, newest first.
@@ -110,8 +112,8 @@ impl Section {
         #[graphql(desc = "At most this many, from the start; 1 to 100.", default_with = "Some(20)")] first: Option<i32>,
         #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
     ) -> Result<SectionRevisionConnection> {
-        let page = load_required(ctx, RevisionsOf(self.row.id, forward(first, after))).await?;
-        Ok(SectionRevisionConnection::new(page, Total::Revisions(self.row.id)))
+        let page = load_required(ctx, RevisionsOf(self.section, forward(first, after))).await?;
+        Ok(SectionRevisionConnection::new(page, Total::Revisions(self.section)))
     }
 }
 
@@ -200,7 +202,7 @@ pub struct RegenerateSectionInput {
 pub struct RegenerateSectionPayload {
     /// The section, in state GENERATING; the current one if refused.
     section: Option<Section>,
-    /// The attempt; its project tells by `batchProgress` when it has ended. A try that fails is followed by another attempt.
+    /// The attempt; follow it with `projectDraft`. A try that fails is followed by another attempt.
     attempt: Option<GenerationAttempt>,
     /// Problems.
     user_errors: Vec<UserError>,

@@ -22,6 +22,7 @@ mod documents;
 mod drafts;
 mod event_streams;
 mod exports;
+mod gate;
 mod generations;
 mod http_protocol;
 mod idempotency;

@@ -152,6 +152,11 @@ impl TestApp {
         Self { app: Box::new(app), config, folder, database }
     }
 
+    /// The use cases behind the API.
+    pub fn services(&self) -> &claimwright::services::Services {
+        self.app.services()
+    }
+
     /// The adviser of the default practice.
     pub fn adviser(&self) -> Client {
         self.member("adviser@practice.example", "practice")
