@@ -16,6 +16,8 @@ pub const PROGRESS_EVERY_MS: i64 = 500;
 /// Most tries of one section within a run, or of one rewriting, before it has failed for good. A second draft is among
 /// those of its run.
 pub const MAX_ATTEMPTS: i32 = 5;
+/// Attempts after which a section is given up whose writers die: what kills them may be the section itself.
+pub const MAX_LOST_ATTEMPTS: i32 = 20;
 
 word_enum! {
     /// Which projects of a batch a run covers.

@@ -21,7 +21,7 @@ use crate::services::Services;
 use async_graphql::dataloader::{DataLoader, Loader};
 use async_graphql::{Context, Data};
 use chrono::Utc;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -72,7 +72,13 @@ impl<K: Hash + Eq, V: Clone> Found<K, V> {
     pub fn new(keys: impl Iterator<Item = K>, found: HashMap<K, V>) -> Self {
         let mut rows: HashMap<K, usize> = HashMap::new();
         keys.for_each(|key| *rows.entry(key).or_default() += 1);
-        Self(found.into_iter().map(|(key, value)| (rows.get(&key).copied().unwrap_or(1), key, value)).map(|(n, key, value)| (key, (n, value))).collect())
+        Self(
+            found
+                .into_iter()
+                .map(|(key, value)| (rows.get(&key).copied().unwrap_or(1), key, value))
+                .map(|(n, key, value)| (key, (n, value)))
+                .collect(),
+        )
     }
 
     /// The value for a row with this key.
@@ -97,8 +103,9 @@ where
 {
     let missing = || Error::fault(FaultCode::Unauthenticated, "This needs a token.");
     let loader = ctx.data_opt::<DataLoader<Reader>>().ok_or_else(missing)?;
-    let each: Vec<K> = keys.clone().collect::<HashSet<K>>().into_iter().collect();
-    Ok(Found::new(keys, loader.loader().load(&each).await?))
+    // by the loader: what several fields of a level ask for is one statement
+    let found = loader.load_many(keys.clone()).await?;
+    Ok(Found::new(keys, found))
 }
 
 /// As [`load`], for what must be there.

@@ -2,7 +2,9 @@
 
 use super::batches::{Batch, BatchPayload};
 use super::connections::{Total, connection};
-use super::context::{AttemptsOf, FactsOf, Found, ReportOf, SectionsOf, SpendOfProject, caller, forward, load, load_all, load_required, moment};
+use super::context::{
+    AttemptsOf, FactsOf, Found, ReportOf, SectionsOf, SpendOfProject, caller, forward, load, load_all, load_required, moment,
+};
 use super::facts::{ProjectCosts, ProjectCostsInput, ProjectFacts, ProjectFactsInput};
 use super::generations::GenerationAttemptConnection;
 use super::imports::ImportJob;
@@ -124,7 +126,7 @@ impl Project {
         #[graphql(desc = "Key of the section.")] key: String,
     ) -> Result<Vec<Option<Section>>> {
         let mut rows = load_all(ctx, projects.iter().map(|project| SectionsOf(project.row.id))).await?;
-        let of = |project: &&Self| rows.take(&SectionsOf(project.row.id)).unwrap_or_default().into_iter().find(|row| row.key == key);
+        let mut of = |project: &&Self| rows.take(&SectionsOf(project.row.id)).unwrap_or_default().into_iter().find(|row| row.key == key);
         Ok(projects.iter().map(|project| of(project).map(Section::from)).collect())
     }
 

@@ -102,7 +102,8 @@ impl Section {
     async fn text(sections: &[&Self], ctx: &Context<'_>) -> Result<Vec<String>> {
         let written = sections.iter().filter(|section| section.revision > 0).map(|section| TextOf(section.section));
         let mut texts = load_all(ctx, written).await?;
-        Ok(sections.iter().map(|section| texts.take(&TextOf(section.section)).unwrap_or_default()).collect())
+        let of = |section: &&Self| (section.revision > 0).then(|| texts.take(&TextOf(section.section))).flatten().unwrap_or_default();
+        Ok(sections.iter().map(of).collect())
     }
 
     /// Earlier and current texts, newest first.

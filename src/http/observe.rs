@@ -127,6 +127,8 @@ impl Observation {
 fn has_user_errors(data: &Value) -> bool {
     let Value::Object(fields) = data else { return false };
     fields.values().any(|payload| match payload {
+        // within a text of JSON the quotes of these words would be escaped
+        payload if let Some(text) = graphql_gate::respond::text_of(payload) => text.contains("\"userErrors\":[{"),
         Value::Object(payload) => matches!(payload.get("userErrors"), Some(Value::List(problems)) if !problems.is_empty()),
         _ => false,
     })

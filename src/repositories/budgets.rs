@@ -1,12 +1,14 @@
 //! Sums over runs and attempts: what they cost, and how long they took.
 
 use super::db::{Tx, id_list};
+use crate::domain::budgets::Estimate;
 use crate::domain::ids::{BatchId, ProjectId, WorkspaceId};
 use crate::domain::money::Spend;
 use crate::error::Result;
 use crate::on;
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
+use sqlx::types::Json;
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -44,16 +46,28 @@ pub async fn load_spend_of_batches(tx: &mut Tx, workspace: WorkspaceId, ids: &[B
     Ok(ids.iter().map(|id| (*id, Spend(spent.get(&id.0).copied().unwrap_or_default()))).collect())
 }
 
+/// A run that has ended.
+#[derive(sqlx::FromRow)]
+struct Past {
+    sections_done: i32,
+    started_at: DateTime<Utc>,
+    finished_at: DateTime<Utc>,
+    cap_micros: Option<i64>,
+    estimate: Option<Json<Estimate>>,
+}
+
 /// How long a section took on the average of the workspace's last runs with a model, in seconds of the run.
 ///
 /// # Errors
 /// As the database says.
 pub async fn find_seconds_per_section(tx: &mut Tx, workspace: WorkspaceId, provider: &str, model: &str) -> Result<Option<f64>> {
-    let rows: Vec<(i32, DateTime<Utc>, DateTime<Utc>)> = on!(tx, c => sqlx::query_as(
-        "SELECT sections_done, started_at, finished_at FROM runs WHERE workspace_id = $1 AND provider = $2 AND model = $3
+    let rows: Vec<Past> = on!(tx, c => sqlx::query_as(
+        "SELECT sections_done, started_at, finished_at, cap_micros, estimate FROM runs WHERE workspace_id = $1 AND provider = $2 AND model = $3
             AND status IN ('SUCCEEDED', 'PARTIAL') AND started_at IS NOT NULL AND sections_done > 0 ORDER BY created_at DESC LIMIT 5")
         .bind(workspace.0).bind(provider).bind(model).fetch_all(c).await?);
-    let sections: f64 = rows.iter().map(|(sections, ..)| f64::from(*sections)).sum();
-    let seconds: f64 = rows.iter().map(|(_, from, to)| (*to - *from).as_seconds_f64().max(0.0)).sum();
+    // a run with another cap than it was started with was paused for a while
+    let went_on = |run: &&Past| run.estimate.as_ref().is_none_or(|Json(estimate)| estimate.cap.map(|cap| cap.0) == run.cap_micros);
+    let sections: f64 = rows.iter().filter(went_on).map(|run| f64::from(run.sections_done)).sum();
+    let seconds: f64 = rows.iter().filter(went_on).map(|run| (run.finished_at - run.started_at).as_seconds_f64().max(0.0)).sum();
     Ok((sections > 0.0).then_some(seconds / sections))
 }

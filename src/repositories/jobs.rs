@@ -157,29 +157,33 @@ pub async fn park_in(tx: &mut Tx, job: &ClaimedJob) -> Result<()> {
     if changed == 1 { Ok(()) } else { Err(Error::internal(LostClaim)) }
 }
 
-/// Puts all jobs of a kind aside that a run has and no worker has in hand.
+/// Puts all jobs of a kind aside that a run has and that no worker has ever had in hand. Those that one had come by themselves,
+/// when their wait is over: only their own next beginning gives back what is reserved for them.
 ///
 /// # Errors
 /// As the database says.
 pub async fn park_run_in(tx: &mut Tx, run: RunId, kind: &str) -> Result<()> {
-    on!(tx, c => sqlx::query("UPDATE job_queue SET state = 4 WHERE run_id = $1 AND kind = $2 AND state IN (0, 1)")
+    on!(tx, c => sqlx::query("UPDATE job_queue SET state = 4 WHERE run_id = $1 AND kind = $2 AND state = 0 AND attempt = 0")
         .bind(run.0).bind(kind).execute(c).await.map(drop)?);
     Ok(())
 }
 
-/// Makes up to so many jobs of a run ready that were put aside, in their order. They queue up anew: those that came
+/// Makes up to so many jobs of a run ready that were put aside, in their order; true if there were any. They queue up anew: those that came
 /// meanwhile do not wait for them.
 ///
 /// # Errors
 /// As the database says.
-pub async fn unpark_in(tx: &mut Tx, lane: &str, run: RunId, limit: i64) -> Result<()> {
+pub async fn unpark_in(tx: &mut Tx, lane: &str, run: RunId, limit: i64) -> Result<bool> {
     let turn = find_turn(tx, lane).await?;
     let unparked = on!(tx, c => sqlx::query(
         "WITH c AS (SELECT id AS cid, row_number() OVER (ORDER BY turn, id) - 1 AS n FROM job_queue WHERE run_id = $1 AND state = 4
             ORDER BY turn, id LIMIT $3)
          UPDATE job_queue SET state = 0, turn = $2 + n FROM c WHERE id = cid")
         .bind(run.0).bind(turn).bind(limit).execute(c).await?.rows_affected());
-    if unparked > 0 { notify_in(tx, lane).await } else { Ok(()) }
+    if unparked > 0 {
+        notify_in(tx, lane).await?;
+    }
+    Ok(unparked > 0)
 }
 
 /// Number of runs that have jobs waiting or in work.

@@ -167,8 +167,8 @@ impl Unit {
     /// # Errors
     /// As the database says.
     pub async fn unpark(&mut self, run: crate::domain::ids::RunId, limit: i64) -> Result<()> {
-        self.wake = true;
-        jobs::unpark_in(&mut self.tx, LANE, run, limit).await
+        self.wake |= jobs::unpark_in(&mut self.tx, LANE, run, limit).await?;
+        Ok(())
     }
 
     /// Rings a bell after the commit.

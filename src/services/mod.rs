@@ -94,8 +94,10 @@ impl Services {
 
 /// The page of each parent; an empty one for those that have none.
 fn page_for_each<K: Copy + Eq + Hash, T>(parents: &[K], mut pages: HashMap<K, Page<T>>, request: &PageRequest) -> HashMap<K, Page<T>> {
-    let mut page = |parent| pages.remove(&parent).unwrap_or_else(|| Page::from_rows(Vec::new(), request));
-    parents.iter().map(|parent| (*parent, page(*parent))).collect()
+    for parent in parents {
+        pages.entry(*parent).or_insert_with(|| Page::from_rows(Vec::new(), request));
+    }
+    pages
 }
 
 /// What became of each of several objects.

@@ -2,8 +2,8 @@
 //! the playground, and generated ones over the whole schema, asked of one batch with runs, texts, an import and an export.
 
 use crate::on_both;
-use crate::support::client::Client;
 use crate::support::TestApp;
+use crate::support::client::Client;
 use async_graphql::{Request, Response, Variables};
 use claimwright::domain::actor::Actor;
 use claimwright::domain::ids::{UserId, WorkspaceId};
@@ -88,6 +88,10 @@ on_both! {
         let document = "query($id: ID!) { batch(id: $id) { id name projects(first: 2) { edges { cursor node { id name status sections { key text } } } \
             nodes { facts { baseline } quality { score issues { code } } } totalCount pageInfo { endCursor } } } }";
         assert!(both.same(document, &everything).await.contains("\"score\":"));
+
+        // a batch that occurs once for each of its projects
+        let document = "{ projects(first: 3) { nodes { batch { name projects(first: 2) { nodes { name sections { key } } totalCount } } } } }";
+        assert_eq!(both.same(document, &everything).await.matches("\"totalCount\":3").count(), 3);
 
         let sdl = sdl();
         let (mut with_data, mut longest) = (0, 0);

@@ -6,7 +6,7 @@ use quote::quote;
 use syn::{Data, DataEnum, DeriveInput, Error, Fields, Result};
 
 /// What has no effect inside a gate.
-const NOT_DONE: &[&str] = &["guard", "flatten", "derived", "rename_fields", "process_with", "directive", "concrete"];
+const NOT_DONE: &[&str] = &["guard", "flatten", "derived", "rename_fields", "process_with", "directive", "concrete", "name_type"];
 
 pub fn expand(input: &DeriveInput) -> Result<TokenStream> {
     if !input.generics.params.is_empty() {

@@ -29,8 +29,8 @@ pub struct Column {
 impl Column {
     /// The text of a row; `None` if it has failed.
     pub(crate) fn text_of(&self, row: usize) -> Option<&str> {
-        let start = row.checked_sub(1).map_or(0, |before| self.cells[before].0);
-        let (end, failed) = self.cells[row];
+        let start = row.checked_sub(1).map_or(Some(0), |before| self.cells.get(before).map(|(end, _)| *end))?;
+        let (end, failed) = self.cells.get(row).copied()?;
         (!failed).then(|| &self.text[start..end])
     }
 

@@ -2,10 +2,14 @@
 
 use crate::load::Loader;
 use async_graphql::parser::types::{Field, Selection, SelectionSet};
-use async_graphql::{Context, ContextSelectionSet, InputType, Name, Pos, Positioned, ServerResult};
+use async_graphql::{Context, ContextSelectionSet, InputType, Name, Pos, Positioned, ServerError, ServerResult};
 use std::any::Any;
 use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
+
+/// Most fields of a plan, counted for every type that they may be asked of.
+const MAX_STEPS: usize = 50_000;
 
 /// The number of a field in its type. Numbers from [`FIRST_RELATION`] on are relations.
 pub type FieldNumber = u16;
@@ -143,14 +147,16 @@ pub struct Compiler<'c, 'a> {
     ctx: &'c ContextSelectionSet<'a>,
     /// Plans with relations so far, since the last relation was crossed.
     with_relations: Cell<usize>,
+    /// Steps so far: types of interfaces within interfaces would multiply them.
+    steps: Rc<Cell<usize>>,
 }
 
 /// A field as its type knows it: its number, what is asked of its own type, and its arguments.
 pub type Found = Option<(FieldNumber, Plan, Args)>;
 
 impl<'c, 'a> Compiler<'c, 'a> {
-    pub(crate) const fn new(ctx: &'c ContextSelectionSet<'a>) -> Self {
-        Self { ctx, with_relations: Cell::new(0) }
+    pub(crate) fn new(ctx: &'c ContextSelectionSet<'a>) -> Self {
+        Self { ctx, with_relations: Cell::new(0), steps: Rc::default() }
     }
 
     /// The plan of an object. `find` tells the fields of its type by name; `load` loads its relations.
@@ -178,11 +184,16 @@ impl<'c, 'a> Compiler<'c, 'a> {
         for (key, fields) in by_key {
             let name = &fields.first.node.name.node;
             let found = if name == "__typename" { Some((TYPENAME, Plan::default(), None)) } else { find(self, name, &fields)? };
-            // what a type does not have was refused by validation
-            let Some((field, inner, args)) = found else { continue };
+            // what a type does not have was refused by validation: here the two do not agree on a name
+            let unknown = || ServerError::new(format!("{type_name}.{name} is unknown to the gate"), Some(fields.first.pos));
+            let (field, inner, args) = found.ok_or_else(unknown)?;
             let lead = format!("{}\"{key}\":", if plan.steps.is_empty() { "" } else { "," });
             let step = Step { key: key.clone(), lead, name: name.clone(), field, slot: slots, pos: fields.first.pos, args, plan: inner };
             slots += usize::from(step.is_relation());
+            self.steps.set(self.steps.get() + 1);
+            if self.steps.get() > MAX_STEPS {
+                return Err(ServerError::new("The selection has too many fields over the types that it may meet.", Some(step.pos)));
+            }
             plan.steps.push(step);
         }
         plan.relations = load.filter(|_| slots > 0).map(|load| Relations { index, load });
@@ -201,7 +212,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
     /// # Errors
     /// As `compile` says.
     pub fn behind_a_relation(&self, compile: impl FnOnce(&Self) -> ServerResult<Plan>) -> ServerResult<Plan> {
-        compile(&Self::new(self.ctx))
+        compile(&Self { ctx: self.ctx, with_relations: Cell::new(0), steps: Rc::clone(&self.steps) })
     }
 
     /// An argument of a field, with variables and defaults applied.

@@ -6,7 +6,7 @@ use async_graphql::{Response, Value};
 use serde::Serialize;
 use std::collections::HashSet;
 
-/// A response as JSON: the same text that serde makes of it.
+/// A response as JSON, with what serde would write: data first.
 #[must_use]
 pub fn to_string(response: &Response) -> String {
     let mut out = Vec::with_capacity(size(&response.data) + 64);
@@ -24,6 +24,18 @@ pub fn to_string(response: &Response) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
+/// The JSON text of what a gate has answered, as it stands in a response.
+#[must_use]
+pub fn text_of(value: &Value) -> Option<&str> {
+    match value {
+        Value::Object(fields) if fields.len() == 1 => match fields.get(RAW) {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn size(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len() + 2,
@@ -34,7 +46,7 @@ fn size(value: &Value) -> usize {
 }
 
 /// Writing into memory does not fail, and keys are texts here; what could not be written is null.
-fn write_as_serde_does(value: &impl Serialize, out: &mut Vec<u8>) {
+fn write_as_serde_does(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
     let start = out.len();
     if serde_json::to_writer(&mut *out, value).is_err() {
         out.truncate(start);
@@ -45,9 +57,7 @@ fn write_as_serde_does(value: &impl Serialize, out: &mut Vec<u8>) {
 pub(crate) fn write_value(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Object(fields) => {
-            if fields.len() == 1
-                && let Some(Value::String(text)) = fields.get(RAW)
-            {
+            if let Some(text) = text_of(value) {
                 return out.extend_from_slice(text.as_bytes());
             }
             out.push(b'{');
@@ -55,9 +65,8 @@ pub(crate) fn write_value(value: &Value, out: &mut Vec<u8>) {
                 if index > 0 {
                     out.push(b',');
                 }
-                out.push(b'"');
-                out.extend_from_slice(key.as_bytes());
-                out.extend_from_slice(b"\":");
+                write_as_serde_does(key.as_str(), out);
+                out.push(b':');
                 write_value(value, out);
             }
             out.push(b'}');

@@ -38,15 +38,11 @@ impl Writer {
         self.out.push_str(json);
     }
 
-    /// A value that is no object.
+    /// A value of a scalar. What looks like the text of a gate is data here: whoever stored it must not write JSON.
     pub fn value(&mut self, value: &Value) {
         match value {
             Value::String(text) => self.string(text),
-            other => {
-                let mut bytes = std::mem::take(&mut self.out).into_bytes();
-                crate::respond::write_value(other, &mut bytes);
-                self.out = String::from_utf8(bytes).unwrap_or_default();
-            }
+            other => self.out.push_str(&serde_json::to_value(other).map_or_else(|_| "null".to_owned(), |value| value.to_string())),
         }
     }
 
@@ -68,6 +64,10 @@ impl Writer {
         mut field: impl FnMut(&mut Self, &Step) -> Result<(), Null>,
     ) -> Result<(), Null> {
         let row = plan.relations.map(|relations| {
+            if self.loaded.len() <= relations.index {
+                // nobody has gathered this object: its relations are written as failures
+                self.loaded.resize_with(relations.index + 1, Loaded::default);
+            }
             let loaded = &mut self.loaded[relations.index];
             loaded.next_row += 1;
             (relations.index, loaded.next_row - 1)
@@ -149,9 +149,16 @@ impl Writer {
     /// A relation: its text was written when it was loaded.
     fn relation(&mut self, step: &Step, index: usize, row: usize) -> Result<(), Null> {
         let Self { out, errors, loaded, .. } = self;
-        let column = &loaded[index].columns[step.slot];
+        let Some(column) = loaded[index].columns.get(step.slot) else {
+            let mut error = ServerError::new("a relation was not loaded", Some(step.pos));
+            error.path.push(PathSegment::Field(step.key.to_string()));
+            errors.push(error);
+            return Err(Null);
+        };
         if !column.errors.is_empty() {
-            let of_row = column.errors.iter().filter(|(of, _)| *of == row).map(|(_, error)| error.clone());
+            // they are in the order of their rows
+            let from = column.errors.partition_point(|(of, _)| *of < row);
+            let of_row = column.errors[from..].iter().take_while(|(of, _)| *of == row).map(|(_, error)| error.clone());
             let before = errors.len();
             errors.extend(of_row);
             errors[before..].iter_mut().for_each(|error| error.path.push(PathSegment::Field(step.key.to_string())));

@@ -66,10 +66,17 @@ impl Generations {
 
     /// What a call for a section may cost at most.
     pub(super) fn most_of_call(&self, run: &Run, prompt: &Prompt, section: &TemplateSection) -> Spend {
-        let sent = i64::from(estimated_tokens(prompt.system)) + i64::from(estimated_tokens(&prompt.user));
+        let sent = most_tokens(prompt.system) + most_tokens(&prompt.user);
         let model = self.model(&run.provider, &run.model);
         model.map_or(Spend(0), |model| model.most_spend(sent, model.output_limit(section).into()))
     }
+}
+
+/// Tokens of a text at most: as estimated, and one for every character that is no ASCII, as of scripts without spaces.
+fn most_tokens(text: &str) -> i64 {
+    let (ascii, other) =
+        text.chars().fold((0_i64, 0_i64), |(ascii, other), c| if c.is_ascii() { (ascii + 1, other) } else { (ascii, other + 1) });
+    i64::from(estimated_tokens(text)).max(ascii / 4 + other)
 }
 
 /// Reserves what a call may cost at most, if its run has a cap. If there is no room the job is put aside, and false is given:

@@ -9,7 +9,7 @@ use crate::adapters::events::{Bell, Topic};
 use crate::domain::actor::Actor;
 use crate::domain::answers::{self, Flaw};
 use crate::domain::events::BatchEvent;
-use crate::domain::generations::{MAX_ATTEMPTS, Run};
+use crate::domain::generations::{MAX_ATTEMPTS, MAX_LOST_ATTEMPTS, Run};
 use crate::domain::ids::AttemptId;
 use crate::domain::jobs::{JobFailure, JobFailureCode, JobStatus, wait_before_try};
 use crate::domain::money::Spend;
@@ -19,7 +19,7 @@ use crate::domain::sections::SectionState;
 use crate::domain::work::{DraftSection, FINISH_PROJECT, FinishProject, JobEnding};
 use crate::error::{Error, Result};
 use crate::repositories::jobs::{ClaimedJob, NewJob};
-use crate::repositories::{batches, generations, jobs, projects, sections};
+use crate::repositories::{attempts, batches, generations, jobs, projects, sections};
 use crate::services::core::Unit;
 use crate::services::drafts::desk::Pen;
 use futures::StreamExt;
@@ -81,12 +81,20 @@ impl Generations {
             return Ok(None);
         }
         let now = unit.now;
-        let earlier = generations::find_earlier(&mut unit.tx, actor.workspace, run.id.into(), section.id).await?;
-        generations::close_lost_attempts_in(&mut unit.tx, actor.workspace, run.id.into(), section.id, now).await?;
+        let earlier = attempts::find_earlier(&mut unit.tx, actor.workspace, run.id.into(), section.id).await?;
+        attempts::close_lost_attempts_in(&mut unit.tx, actor.workspace, run.id.into(), section.id, now).await?;
         budgets::release(&mut run, earlier.reserved);
         let errors = if work.redraft { self.errors_in(&mut unit.tx, actor, project.id, &section.key).await? } else { Vec::new() };
-        if project.deleted_at.is_some() || (work.redraft && errors.is_empty()) {
-            self.settle_section(&mut unit, actor, job, work, &mut run, false).await?;
+        let is_hopeless = earlier.number >= MAX_LOST_ATTEMPTS;
+        if project.deleted_at.is_some() || is_hopeless || (work.redraft && errors.is_empty()) {
+            sections::set_state_in(&mut unit.tx, actor.workspace, section.id, SectionState::at_rest(section.source)).await?;
+            if is_hopeless {
+                let failure = JobFailure::new(JobFailureCode::WorkerLost, "The process that wrote the section ended too often.");
+                attempts::give_up_lost_in(&mut unit.tx, actor.workspace, run.id.into(), section.id, &failure).await?;
+            }
+            // should a deleted project be restored before the run ends with it, it has not been written
+            let failed = project.deleted_at.is_some() || is_hopeless;
+            self.settle_section(&mut unit, actor, job, work, &mut run, failed).await?;
             unit.commit().await?;
             return Ok(None);
         }
@@ -102,6 +110,13 @@ impl Generations {
         let order = Order { provider: &run.provider, model: &run.model, wish: run.instructions.clone(), findings: errors };
         let prepared = self.prepare(&version, &section, &project, facts, order)?;
         let most = self.most_of_call(&run, &prepared.request.prompt, &prepared.request.section);
+        if work.redraft && run.budget().is_some_and(|budget| !budget.has_room_for(most)) {
+            // the first text is good enough to be read: no run is paused for a second one
+            sections::set_state_in(&mut unit.tx, actor.workspace, section.id, SectionState::at_rest(section.source)).await?;
+            self.settle_section(&mut unit, actor, job, work, &mut run, false).await?;
+            unit.commit().await?;
+            return Ok(None);
+        }
         if !budgets::reserve_in(&mut unit, actor, job, &mut run, most).await? {
             unit.commit().await?;
             return Ok(None);
@@ -285,9 +300,9 @@ impl Generations {
         let (mut unit, mut run) = self.reopen(&actor, work).await?;
         let now = unit.now;
         let failure = JobFailure::new(JobFailureCode::Internal, "A fault in this service; the section was not written.");
-        let earlier = generations::find_earlier(&mut unit.tx, actor.workspace, work.run.into(), work.section).await?;
+        let earlier = attempts::find_earlier(&mut unit.tx, actor.workspace, work.run.into(), work.section).await?;
         budgets::release(&mut run, earlier.reserved);
-        generations::fail_attempts_in(&mut unit.tx, actor.workspace, work.run.into(), work.section, &failure, now).await?;
+        attempts::fail_attempts_in(&mut unit.tx, actor.workspace, work.run.into(), work.section, &failure, now).await?;
         if let Some(section) = sections::find(&mut unit.tx, actor.workspace, work.section).await? {
             sections::set_state_in(&mut unit.tx, actor.workspace, section.id, SectionState::at_rest(section.source)).await?;
         }
@@ -309,7 +324,7 @@ impl Generations {
     async fn let_go_in(&self, unit: &mut Unit, actor: &Actor, job: &ClaimedJob, work: DraftSection, run: &mut Run) -> Result<()> {
         jobs::finish_in(&mut unit.tx, job).await?;
         let now = unit.now;
-        generations::cancel_attempts_in(&mut unit.tx, actor.workspace, work.run.into(), work.section, now).await?;
+        attempts::cancel_attempts_in(&mut unit.tx, actor.workspace, work.run.into(), work.section, now).await?;
         if run.status.is_final() {
             return Ok(());
         }

@@ -11,7 +11,7 @@ use crate::domain::projects::ProjectStatus;
 use crate::domain::work::{FINISH_RUN, FinishProject, FinishRun};
 use crate::error::{Error, Result};
 use crate::repositories::jobs::{ClaimedJob, NewJob};
-use crate::repositories::{batches, generations, jobs, projects, sections};
+use crate::repositories::{attempts, batches, generations, jobs, projects, sections};
 use crate::services::core::Unit;
 use crate::services::narratives;
 use std::collections::HashSet;
@@ -167,6 +167,7 @@ pub(super) async fn close_cancelled_in(unit: &mut Unit, actor: &Actor, run: &mut
         sections::settle_in(&mut unit.tx, workspace, *project).await?;
     }
     generations::cancel_open_projects_in(&mut unit.tx, run.id).await?;
+    attempts::cancel_all_attempts_in(&mut unit.tx, workspace, run.id, now).await?;
     run.counts.cancelled += i32::try_from(open.len()).map_err(Error::internal)?;
     (run.counts.queued, run.counts.running) = (0, 0);
     let previous = Some(run.status);

@@ -140,7 +140,7 @@ impl Generations {
         let asked_by = AskedBy::Rewriting(work.first);
         if project.deleted_at.is_some() {
             let now = unit.now;
-            generations::cancel_attempts_in(&mut unit.tx, actor.workspace, asked_by, section.id, now).await?;
+            attempts::cancel_attempts_in(&mut unit.tx, actor.workspace, asked_by, section.id, now).await?;
             self.end_unwritten(unit, actor, job, work, &project, &section, None).await?;
             return Ok(None);
         }
@@ -153,8 +153,8 @@ impl Generations {
             attempts::begin_in(&mut unit.tx, actor.workspace, &attempt).await?;
             attempt
         } else {
-            let earlier = generations::find_earlier(&mut unit.tx, actor.workspace, asked_by, section.id).await?;
-            generations::close_lost_attempts_in(&mut unit.tx, actor.workspace, asked_by, section.id, now).await?;
+            let earlier = attempts::find_earlier(&mut unit.tx, actor.workspace, asked_by, section.id).await?;
+            attempts::close_lost_attempts_in(&mut unit.tx, actor.workspace, asked_by, section.id, now).await?;
             let attempt = prepared.attempt(AttemptId(self.core.new_id()), asked_by, &section, earlier.number + 1, now);
             generations::create_attempt_in(&mut unit.tx, actor.workspace, &attempt).await?;
             attempt
@@ -204,7 +204,9 @@ impl Generations {
         let mut attempt = call.attempt.clone();
         let wait = wait_before_try(attempt.number + 1, failure.retry_after, self.core.dice());
         let now = unit.now;
-        if failure.held && now - work.asked_at < HELD_AT_MOST {
+        let left = (work.asked_at + HELD_AT_MOST - now).to_std().unwrap_or_default();
+        if failure.held && !left.is_zero() {
+            let wait = wait.min(left);
             attempt.started_at = work.asked_at;
             attempts::begin_in(&mut unit.tx, actor.workspace, &attempt).await?;
             jobs::retry_in(&mut unit.tx, job, wait, now).await?;
@@ -233,7 +235,7 @@ impl Generations {
         let now = unit.now;
         let failure = JobFailure::new(JobFailureCode::Internal, "A fault in this service; the section was not written.");
         let asked_by = AskedBy::Rewriting(work.first);
-        generations::fail_attempts_in(&mut unit.tx, actor.workspace, asked_by, section.id, &failure, now).await?;
+        attempts::fail_attempts_in(&mut unit.tx, actor.workspace, asked_by, section.id, &failure, now).await?;
         self.end_unwritten(unit, &actor, job, work, &project, &section, Some(failure)).await
     }
 

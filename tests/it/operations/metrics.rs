@@ -97,7 +97,7 @@ async fn metrics_move_when_the_product_is_used() {
     assert!(open.sum("claimwright_sql_duration_seconds_count", &["step=\"statement\""]) > 20.0 * sections);
     assert!(open.sum("claimwright_database_acquire_duration_seconds_count", &["access=\"write\""]) > sections);
     assert_eq!(open.sum("claimwright_database_connections_max", &["pool=\"write\""]), 1.0);
-    assert_eq!(open.values("claimwright_queue_jobs", "state"), ["dead", "delayed", "ready", "running"].map(str::to_owned).into());
+    assert_eq!(open.values("claimwright_queue_jobs", "state"), ["dead", "delayed", "parked", "ready", "running"].map(str::to_owned).into());
 
     drop(socket);
     // the closing handshake of the socket is not waited for, but what comes after it is

@@ -63,6 +63,12 @@ async fn relations_with_arguments_under_several_keys() {
 }
 
 #[tokio::test]
+async fn rows_that_occur_more_than_once_in_a_level() {
+    let answer = same("{ authors(first: 2) { books { author { name shelf { totalCount nodes { title } } best { title } } } } }").await;
+    assert_eq!(answer.matches("\"totalCount\":3").count(), 4, "{answer}");
+}
+
+#[tokio::test]
 async fn fragments_merging_and_directives() {
     same("{ author(id: 1) { ...A ...A ... { name } ... on Author @skip(if: true) { rating } } } fragment A on Author { name ...B books(first: 1) { title } } fragment B on Author { id books(first: 1) { pages title } }").await;
     same("{ author(id: 1) { books(first: 2) { title } ... on Author { books(first: 2) { author { id } } } books(first: 2) { author { name } } } }").await;
