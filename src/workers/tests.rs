@@ -15,6 +15,7 @@ use crate::domain::events::BatchEvent;
 use crate::domain::generations::{EditedSectionPolicy, GenerationScope, NewRun, Run};
 use crate::domain::ids::BatchId;
 use crate::domain::jobs::JobStatus;
+use crate::domain::money::Spend;
 use crate::domain::paging::PageArgs;
 use crate::domain::projects::ProjectDraft;
 use crate::on;
@@ -147,8 +148,30 @@ async fn world(drafter: Arc<dyn Drafter>, projects: usize) -> World {
     World { _folder: folder, core, services, actor, batch, bells }
 }
 
+/// A provider whose tokens cost a millionth of a dollar each.
+struct Priced(Arc<dyn Drafter>);
+
+#[async_trait::async_trait]
+impl Drafter for Priced {
+    fn profile(&self) -> Profile {
+        let mut profile = Profile { provider: "priced", ..Offline::default().profile() };
+        for model in &mut profile.models {
+            (model.input_price_per_million, model.output_price_per_million) = (Spend(1_000_000), Spend(1_000_000));
+        }
+        profile
+    }
+
+    async fn draft(&self, request: DraftRequest) -> Result<DraftStream, DraftFailure> {
+        self.0.draft(request).await
+    }
+}
+
 impl World {
     async fn start_run(&self) -> Run {
+        self.start_within(None).await
+    }
+
+    async fn start_within(&self, cap: Option<Spend>) -> Run {
         let new = NewRun {
             batch: self.batch,
             scope: GenerationScope::Missing,
@@ -158,23 +181,28 @@ impl World {
             model: None,
             edited_sections: EditedSectionPolicy::Keep,
             instructions: None,
-            cap: None,
-            allow_pause: false,
+            cap,
+            allow_pause: true,
         };
         self.services.generations.start(&self.actor, new, None).await.unwrap()
     }
 
     fn workers(&self, grace: Duration) -> Workers {
-        let settings = WorkerSettings { concurrency: 3, beat: Duration::from_millis(50), dead_after: Duration::from_secs(20), grace };
+        self.some_workers(3, grace)
+    }
+
+    fn some_workers(&self, concurrency: usize, grace: Duration) -> Workers {
+        let settings = WorkerSettings { concurrency, beat: Duration::from_millis(50), dead_after: Duration::from_secs(20), grace };
         Workers::new(self.core.clone(), self.services.clone(), settings)
     }
 
+    /// The status in which a run ends, or pauses.
     async fn end_of_run(&mut self) -> JobStatus {
         loop {
             let bell = timeout(Duration::from_mins(1), self.bells.next()).await.expect("the run ends").expect("the bus is open");
             if let Bell::Event(event) = bell
                 && let BatchEvent::RunStatusChanged { status, .. } = event.event
-                && status.is_final()
+                && (status.is_final() || status == JobStatus::PausedBudget)
             {
                 return status;
             }
@@ -205,6 +233,38 @@ async fn a_run_is_written_to_its_end_and_leaves_no_job() {
     working.await.unwrap().unwrap();
     let run = world.services.generations.find(&world.actor, run.id).await.unwrap().unwrap();
     assert_eq!(run.counts.succeeded, 4);
+    assert_eq!(world.jobs().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_a_dead_worker_left_reserved_does_not_stop_a_capped_run_for_ever() {
+    let (hanging, begun, _) = stubborn(Manner::Hangs);
+    let mut world = world(Arc::new(Priced(hanging)), 1).await;
+    let run = world.start_within(Some(Spend(1_000_000_000))).await;
+    let stop = CancellationToken::new();
+    let working = tokio::spawn(world.some_workers(1, Duration::ZERO).run(stop.clone()));
+    timeout(Duration::from_secs(20), begun.notified()).await.unwrap();
+    stop.cancel();
+    working.await.unwrap().unwrap();
+    let reserved = world.services.generations.find(&world.actor, run.id).await.unwrap().unwrap().reserved;
+    assert!(reserved.0 > 0, "the call is still reserved for");
+    // there is no room beside it, and the others have their turn first
+    let mut tx = world.core.db.begin(Scope::Everything).await.unwrap();
+    on!(tx, c => sqlx::query("UPDATE runs SET cap_micros = $1").bind(reserved.0 * 6 / 5).execute(c).await.map(drop).unwrap());
+    on!(tx, c => sqlx::query("UPDATE job_queue SET turn = turn + 1000 WHERE attempt > 0").execute(c).await.map(drop).unwrap());
+    tx.commit().await.unwrap();
+
+    world.core.drafters = vec![Arc::new(Priced(Arc::new(Offline::default())))];
+    world.services = Services::new(&world.core);
+    let stop = CancellationToken::new();
+    let working = tokio::spawn(world.workers(Duration::from_secs(20)).run(stop.clone()));
+    assert_eq!(world.end_of_run().await, JobStatus::PausedBudget);
+    let paused = world.services.generations.find(&world.actor, run.id).await.unwrap().unwrap();
+    assert!(paused.reserved.0 == 0 && paused.spend.0 > 0 && paused.spend <= paused.cap.unwrap(), "{paused:?}");
+    world.services.generations.resume(&world.actor, run.id, Some(Spend(1_000_000_000))).await.unwrap();
+    assert_eq!(world.end_of_run().await, JobStatus::Succeeded);
+    stop.cancel();
+    working.await.unwrap().unwrap();
     assert_eq!(world.jobs().await, []);
 }
 
