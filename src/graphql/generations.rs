@@ -321,7 +321,7 @@ impl From<GenerationInput> for domain::NewRun {
 pub struct StartGenerationInput {
     /// What to generate and how.
     generation: GenerationInput,
-    /// Cap of this run. Refused with OVER_BUDGET if the maximum estimate is above it and `allowPause` is false.
+    /// Cap of this run. Refused with `OVER_BUDGET` if the maximum estimate is above it and `allowPause` is false.
     budget_cap: Option<MoneyInput>,
     /// True to start anyway and pause when the cap is reached.
     #[graphql(default = false)]

@@ -113,7 +113,7 @@ impl Fault {
     }
 
     fn rejection(self, start: &str, position: Pos) -> Rejection {
-        let path: String = self.path.into_iter().rev().map(|step| format!(".{step}")).collect();
+        let path = self.path.into_iter().rev().fold(String::new(), |path, step| path + "." + &step);
         let place: String = format!("{start}{path}").chars().take(MAX_PATH).collect();
         Rejection::invalid(format!("{place}\" {}", self.reason), vec![position])
     }

@@ -111,7 +111,7 @@ async fn find_turn(tx: &mut Tx, lane: &str) -> Result<i64> {
         .bind(lane).fetch_one(c).await?))
 }
 
-/// One bell for all rows; SQLite's workers are in this process and hear the queue's own.
+/// One bell for all rows; on `SQLite` workers are in this process and hear the queue's own.
 async fn notify_in(tx: &mut Tx, lane: &str) -> Result<()> {
     if tx.is_postgres() {
         on!(tx, c => sqlx::query("SELECT pg_notify('job_queue', $1)").bind(lane).execute(c).await.map(drop)?);

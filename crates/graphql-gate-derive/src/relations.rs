@@ -141,10 +141,7 @@ impl Relation {
             let of_argument = items(attributes, "graphql")?;
             refuse(&of_argument, &["validator", "process_with"])?;
             let name = text(&of_argument, "name").unwrap_or_else(|| camel_case(&ident.to_string()));
-            let default = match default_of(&of_argument)? {
-                Some(default) => quote!(Some(|| -> #ty { #default })),
-                None => quote!(None),
-            };
+            let default = default_of(&of_argument)?.map_or_else(|| quote!(None), |default| quote!(Some(|| -> #ty { #default })));
             reads.push(quote!(compiler.argument::<#ty>(fields, #name, #default)?));
         }
         Ok(quote! {

@@ -71,7 +71,9 @@ impl<T: Output + OutputType> OutputType for Gate<T> {
             })
             .collect();
         let fatal = if text.is_none() && !T::NULLABLE { errors.pop() } else { None };
-        errors.into_iter().for_each(|error| set.add_error(error));
+        for error in errors {
+            set.add_error(error);
+        }
         if let Some(error) = fatal {
             return Err(error);
         }

@@ -72,6 +72,7 @@ pub fn for_each_row<T, R: OfRow<T>>(rows: usize, loaded: Result<Vec<T>, Error>) 
 }
 
 /// The value of the only row.
+#[must_use]
 pub fn for_one_row<T, R: OfRow<T>>(loaded: Result<Vec<T>, Error>) -> R {
     for_each_row(1, loaded).pop().unwrap_or_else(|| R::failure(Error::new("no value was loaded")))
 }

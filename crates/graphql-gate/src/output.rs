@@ -42,11 +42,7 @@ impl Output for bool {
 
 impl Output for f64 {
     fn write(&self, _: &Plan, writer: &mut Writer) -> Result<(), Null> {
-        if self.is_finite() {
-            writer.raw(ryu::Buffer::new().format_finite(*self))
-        } else {
-            writer.raw("null")
-        }
+        writer.value(&async_graphql::Value::from(*self));
         Ok(())
     }
 }
@@ -98,13 +94,11 @@ impl<T: Output> Output for Option<T> {
     }
 
     fn write(&self, plan: &Plan, writer: &mut Writer) -> Result<(), Null> {
-        match self {
-            Some(value) => value.write(plan, writer),
-            None => {
-                writer.raw("null");
-                Ok(())
-            }
+        if let Some(value) = self {
+            return value.write(plan, writer);
         }
+        writer.raw("null");
+        Ok(())
     }
 }
 
@@ -138,7 +132,9 @@ macro_rules! lists {
             }
 
             fn gather<'r>(&'r self, plan: &'r Plan, rows: &mut Rows<'r>) {
-                self.iter().for_each(|value| value.gather(plan, rows));
+                for value in self {
+                    value.gather(plan, rows);
+                }
             }
 
             fn write(&self, plan: &Plan, writer: &mut Writer) -> Result<(), Null> {

@@ -159,7 +159,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
         Self { ctx, with_relations: Cell::new(0), steps: Rc::default() }
     }
 
-    /// The plan of an object. `find` tells the fields of its type by name; `load` loads its relations.
+    /// The plan of an object. `find` tells the fields of its type by name; `loader` loads its relations.
     ///
     /// # Errors
     /// An argument that cannot be read.
@@ -167,7 +167,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
         &self,
         type_name: &str,
         fields: &Fields<'a>,
-        load: Option<Loader>,
+        loader: Option<Loader>,
         find: &dyn Fn(&Self, &str, &Fields<'a>) -> ServerResult<Found>,
     ) -> ServerResult<Plan> {
         let (mut by_key, mut seen) = (Vec::with_capacity(fields.first.node.selection_set.node.items.len()), Vec::new());
@@ -178,7 +178,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
         let index = self.with_relations.get();
         let mut plan = Plan { steps: Vec::with_capacity(by_key.len()), ..Plan::default() };
         let mut slots = 0;
-        if load.is_some() {
+        if loader.is_some() {
             self.with_relations.set(index + 1);
         }
         for (key, fields) in by_key {
@@ -196,7 +196,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
             }
             plan.steps.push(step);
         }
-        plan.relations = load.filter(|_| slots > 0).map(|load| Relations { index, load });
+        plan.relations = loader.filter(|_| slots > 0).map(|load| Relations { index, load });
         plan.has_relations = slots > 0 || plan.steps.iter().any(|step| !step.is_relation() && step.plan.has_relations);
         Ok(plan)
     }

@@ -1,6 +1,8 @@
 //! A gate answers what async-graphql's own executor answers, to the byte. A test schema with everything that a gate knows;
 //! documents by hand and by the thousand.
 
+#![expect(clippy::expect_used, reason = "a test fails where it stands")]
+
 mod schema;
 
 use async_graphql::{Request, Response, Variables};
@@ -13,8 +15,8 @@ use schema::schema;
 /// its failure as often.
 fn text(mut response: Response) -> String {
     response.errors.iter_mut().for_each(failures::settle);
-    response.errors.sort_by_key(|error| serde_json::to_string(&(&error.path, &error.message)).unwrap());
-    response.errors.dedup_by_key(|error| serde_json::to_string(&(&error.path, &error.message)).unwrap());
+    response.errors.sort_by_key(|error| serde_json::to_string(&(&error.path, &error.message)).expect("texts"));
+    response.errors.dedup_by_key(|error| serde_json::to_string(&(&error.path, &error.message)).expect("texts"));
     respond::to_string(&response)
 }
 
@@ -25,7 +27,7 @@ fn differ_at(one: &str, other: &str) -> String {
 }
 
 fn request(document: &Document) -> Request {
-    let variables = serde_json::from_str(&document.variables).unwrap();
+    let variables = serde_json::from_str(&document.variables).expect("JSON");
     Request::new(&document.text).variables(Variables::from_json(variables))
 }
 
@@ -127,7 +129,7 @@ async fn thousands_of_documents_are_answered_alike() {
     let (mut with_data, mut with_errors, mut refused) = (0, 0, 0);
     let count = 2_000;
     for seed in 0..count {
-        let mut generator = Generator::new(&sdl, seed).unwrap();
+        let mut generator = Generator::new(&sdl, seed).expect("a schema");
         // of a field that is repeated and fails in one of its places only, the stock executor shows the other places
         if seed % 2 == 0 {
             generator.repeats = false;
@@ -154,6 +156,6 @@ async fn thousands_of_documents_are_answered_alike() {
         refused += usize::from(gated.contains("\"locations\"") && !gated.contains("\"path\""));
     }
     // async-graphql takes skipped fields out before it looks for variables that nobody uses
-    assert!(refused * 4 < usize::try_from(count).unwrap(), "{refused} of {count} were refused");
+    assert!(refused * 4 < usize::try_from(count).expect("small"), "{refused} of {count} were refused");
     assert!(with_data > 1_000 && with_errors > 300, "{with_data} with data and {with_errors} with errors of {count}");
 }
