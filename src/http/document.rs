@@ -471,7 +471,7 @@ mod tests {
         assert_eq!(prepared(&format!("{{{aliases}}}"), json!({})).unwrap().cost, 50 * (1 + UNKNOWN_ITEMS * 3));
         let wide = format!("{{ kennel {{ nodes {{ {} }} }} }}", "name ".repeat(600));
         let rejection = prepared(&wide, json!({})).unwrap_err();
-        assert_eq!((rejection.code, rejection.exceeded), (FaultCode::TooComplex, Some((10_000, 60_002))));
+        assert_eq!((rejection.code, rejection.exceeded), (FaultCode::TooComplex, Some((MAX_COMPLEXITY as u64, 60_002))));
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub const WISH_HOLDS: Duration = Duration::from_secs(10);
 pub struct Desk {
     bus: Arc<dyn EventBus>,
     sheets: Mutex<HashMap<ProjectId, Vec<Arc<Sheet>>>>,
+    /// Projects that somebody wants to see and of which nothing is written here (yet): who watches hears that a call begins
+    /// before the call is on the desk. Taken with the lock of the sheets held.
+    wishes: Mutex<HashMap<ProjectId, Instant>>,
 }
 
 /// One section that is being written.
@@ -63,7 +66,11 @@ impl Desk {
     /// An empty desk that publishes on this bus.
     #[must_use]
     pub fn new(bus: Arc<dyn EventBus>) -> Self {
-        Self { bus, sheets: Mutex::default() }
+        Self { bus, sheets: Mutex::default(), wishes: Mutex::default() }
+    }
+
+    fn wishes(&self) -> MutexGuard<'_, HashMap<ProjectId, Instant>> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sheets(&self) -> MutexGuard<'_, HashMap<ProjectId, Vec<Arc<Sheet>>>> {
@@ -77,7 +84,8 @@ impl Desk {
         let mut sheets = self.sheets();
         let of_project = sheets.entry(attempt.project).or_default();
         // who watches one section of a project watches all
-        sheet.state().wanted_until = of_project.iter().filter_map(|sheet| sheet.state().wanted_until).max();
+        let of_others = of_project.iter().filter_map(|sheet| sheet.state().wanted_until).max();
+        sheet.state().wanted_until = of_others.max(self.wishes().remove(&attempt.project));
         of_project.push(Arc::clone(&sheet));
         drop(sheets);
         Pen { desk: Arc::clone(self), project: attempt.project, attempt: attempt.id, section_key: attempt.section_key.clone(), sheet }
@@ -85,9 +93,16 @@ impl Desk {
 
     /// Somebody wants to see what is written of a project; `whole` if from the beginning.
     pub fn want(&self, project: ProjectId, whole: bool) {
-        for sheet in self.sheets().get(&project).into_iter().flatten() {
+        let (now, sheets) = (Instant::now(), self.sheets());
+        let Some(of_project) = sheets.get(&project) else {
+            let mut wishes = self.wishes();
+            wishes.retain(|_, until| *until > now);
+            wishes.insert(project, now + WISH_HOLDS);
+            return;
+        };
+        for sheet in of_project {
             let mut state = sheet.state();
-            state.wanted_until = Some(Instant::now() + WISH_HOLDS);
+            state.wanted_until = Some(now + WISH_HOLDS);
             state.whole |= whole;
             drop(state);
             sheet.asked.notify_one();

@@ -68,6 +68,24 @@ async fn a_text_that_nobody_watches_is_not_published() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wish_that_comes_before_the_call_is_kept_for_a_while() {
+    let (desk, mut listener) = desk().await;
+    desk.want(PROJECT, true);
+    let pen = desk.begin(&attempt(7));
+    pen.push("The kiln");
+    pen.publishing(sleep(Duration::from_millis(1))).await;
+    assert_eq!(heard(&mut listener), pieces([("section-7", 0, "The kiln")]));
+    drop(pen);
+
+    desk.want(PROJECT, true);
+    sleep(WISH_HOLDS * 2).await;
+    let pen = desk.begin(&attempt(8));
+    pen.push("The glaze");
+    pen.publishing(sleep(Duration::from_millis(1))).await;
+    assert_eq!(heard(&mut listener), [], "nobody watches any more");
+}
+
+#[tokio::test(start_paused = true)]
 async fn small_pieces_are_joined_and_nothing_waits_longer_than_that() {
     let (desk, mut listener) = desk().await;
     let pen = desk.begin(&attempt(7));
