@@ -47,12 +47,12 @@ async fn a_circle_with_large_pages_is_refused_before_it_runs_and_says_by_how_muc
     adviser.run("{ viewer { user { id } } }", json!({})).await;
     let before = app.statements();
     let error = adviser.fail(CIRCLE, json!({ "id": id, "n": 100 })).await;
-    assert_eq!(error["extensions"], json!({ "code": "TOO_COMPLEX", "limit": 10_000, "actual": 1_030_303 }), "{error}");
+    assert_eq!(error["extensions"], json!({ "code": "TOO_COMPLEX", "limit": 25_000, "actual": 1_030_303 }), "{error}");
     assert_eq!(app.statements(), before, "nothing was read");
     let mut socket = adviser.socket().await;
     let mut events = socket.subscribe(CIRCLE, json!({ "id": id, "n": 100 })).await;
     let errors = events.next_or_errors().await.expect_err("too complex");
-    assert_eq!((&errors[0]["extensions"]["code"], &errors[0]["extensions"]["limit"]), (&json!("TOO_COMPLEX"), &json!(10_000)));
+    assert_eq!((&errors[0]["extensions"]["code"], &errors[0]["extensions"]["limit"]), (&json!("TOO_COMPLEX"), &json!(25_000)));
     // with small pages it is legal, as is a page whose size is left to the schema
     adviser.run(CIRCLE, json!({ "id": id, "n": 20 })).await;
     adviser.run(CIRCLE, json!({ "id": id })).await;
@@ -76,7 +76,7 @@ async fn the_deepest_legal_query_is_answered_and_one_field_more_is_not() {
     let error = adviser.fail(&deep("template { key }"), json!({})).await;
     assert_eq!(error["extensions"], json!({ "code": "TOO_COMPLEX", "limit": 15, "actual": 16 }), "{error}");
     let info = adviser.run("{ apiInfo { maxDepth maxComplexity } }", json!({})).await;
-    assert_eq!(info["apiInfo"], json!({ "maxDepth": 15, "maxComplexity": 10_000 }));
+    assert_eq!(info["apiInfo"], json!({ "maxDepth": 15, "maxComplexity": 25_000 }));
     assert!(server.terminate().await.success());
 }
 
