@@ -72,13 +72,11 @@ impl<K: Hash + Eq, V: Clone> Found<K, V> {
     pub fn new(keys: impl Iterator<Item = K>, found: HashMap<K, V>) -> Self {
         let mut rows: HashMap<K, usize> = HashMap::new();
         keys.for_each(|key| *rows.entry(key).or_default() += 1);
-        Self(
-            found
-                .into_iter()
-                .map(|(key, value)| (rows.get(&key).copied().unwrap_or(1), key, value))
-                .map(|(n, key, value)| (key, (n, value)))
-                .collect(),
-        )
+        let with_rows = |(key, value)| {
+            let count = rows.get(&key).copied().unwrap_or(1);
+            (key, (count, value))
+        };
+        Self(found.into_iter().map(with_rows).collect())
     }
 
     /// The value for a row with this key.

@@ -13,11 +13,14 @@ pub fn expand(input: &DeriveInput) -> Result<TokenStream> {
         return Err(Error::new_spanned(&input.generics, "a gate's types have no parameters"));
     }
     if says(&items(&input.attrs, "gate")?, "scalar") {
-        return Ok(scalar(input));
+        let value = quote!(::graphql_gate::hidden::async_graphql::ScalarType::to_value(self));
+        return Ok(leaf(input, &quote!(writer.value(&#value))));
     }
     match &input.data {
         Data::Struct(data) => object(input, &data.fields),
-        Data::Enum(data) if data.variants.iter().all(|variant| variant.fields.is_empty()) => Ok(words(input)),
+        Data::Enum(data) if data.variants.iter().all(|variant| variant.fields.is_empty()) => {
+            Ok(leaf(input, &quote!(::graphql_gate::hidden::write_word(self, writer))))
+        }
         Data::Enum(data) => one_of(input, data),
         Data::Union(_) => Err(Error::new_spanned(input, "structs and enums only")),
     }
@@ -137,7 +140,8 @@ fn one_of(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
     })
 }
 
-fn words(input: &DeriveInput) -> TokenStream {
+/// A type without fields: written as this says.
+fn leaf(input: &DeriveInput, write: &TokenStream) -> TokenStream {
     let name = &input.ident;
     quote! {
         #[automatically_derived]
@@ -147,24 +151,7 @@ fn words(input: &DeriveInput) -> TokenStream {
                 _: &::graphql_gate::hidden::Plan,
                 writer: &mut ::graphql_gate::hidden::Writer,
             ) -> ::core::result::Result<(), ::graphql_gate::hidden::Null> {
-                ::graphql_gate::hidden::write_word(self, writer);
-                Ok(())
-            }
-        }
-    }
-}
-
-fn scalar(input: &DeriveInput) -> TokenStream {
-    let name = &input.ident;
-    quote! {
-        #[automatically_derived]
-        impl ::graphql_gate::Output for #name {
-            fn write(
-                &self,
-                _: &::graphql_gate::hidden::Plan,
-                writer: &mut ::graphql_gate::hidden::Writer,
-            ) -> ::core::result::Result<(), ::graphql_gate::hidden::Null> {
-                writer.value(&::graphql_gate::hidden::async_graphql::ScalarType::to_value(self));
+                #write;
                 Ok(())
             }
         }

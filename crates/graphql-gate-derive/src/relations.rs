@@ -202,7 +202,7 @@ impl Relation {
         let selection = self.has_selection.then(|| quote!(&selection,));
         let compile = self.has_selection.then(|| {
             quote! {
-                let selection = match ::graphql_gate::hidden::selection::<#ty>(ctx) {
+                let selection = match ::graphql_gate::selection::<#ty>(ctx) {
                     Ok(selection) => selection,
                     Err(error) => return ::graphql_gate::hidden::OfRow::failure(::graphql_gate::hidden::async_graphql::Error::new(error.message)),
                 };

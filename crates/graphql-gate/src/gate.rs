@@ -29,12 +29,6 @@ pub struct Stock;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gate<T>(pub T);
 
-impl<T> From<T> for Gate<T> {
-    fn from(value: T) -> Self {
-        Self(value)
-    }
-}
-
 impl<T: Output + OutputType> OutputType for Gate<T> {
     fn type_name() -> Cow<'static, str> {
         T::type_name()

@@ -6,7 +6,7 @@ pub use crate::write::{Null, Writer};
 pub use async_graphql;
 pub use futures_util::future::{BoxFuture, join_all};
 
-use async_graphql::{Context, Error, ServerResult};
+use async_graphql::{Error, ServerResult};
 
 /// An object's relations, by name.
 pub trait Relations: Sized + Send + Sync + 'static {
@@ -75,14 +75,6 @@ pub fn for_each_row<T, R: OfRow<T>>(rows: usize, loaded: Result<Vec<T>, Error>) 
 #[must_use]
 pub fn for_one_row<T, R: OfRow<T>>(loaded: Result<Vec<T>, Error>) -> R {
     for_each_row(1, loaded).pop().unwrap_or_else(|| R::failure(Error::new("no value was loaded")))
-}
-
-/// What is asked of the field in whose resolver this is called.
-///
-/// # Errors
-/// An argument that cannot be read.
-pub fn selection<T: crate::Output>(ctx: &Context<'_>) -> ServerResult<std::sync::Arc<Plan>> {
-    crate::plan::selection::<T>(ctx)
 }
 
 /// Writes a word of an enum.

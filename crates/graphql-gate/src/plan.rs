@@ -97,24 +97,7 @@ impl Plan {
     /// True if the field of this name (as the schema has it) is asked for, under whatever key.
     #[must_use]
     pub fn wants(&self, name: &str) -> bool {
-        self.at(name).next().is_some()
-    }
-
-    /// What is asked of the type of the field of this name: one plan for each key under which it is asked for.
-    pub fn at<'p>(&'p self, name: &'p str) -> impl Iterator<Item = &'p Self> {
-        let own = self.steps.iter().filter(move |step| step.name == name).map(|step| &step.plan);
-        own.chain(
-            self.variants.iter().flat_map(move |variant| variant.steps.iter().filter(move |step| step.name == name).map(|step| &step.plan)),
-        )
-    }
-
-    /// True if the field at the end of this path of names is asked for, such as `["edges", "node", "text"]`.
-    #[must_use]
-    pub fn wants_at(&self, path: &[&str]) -> bool {
-        match path {
-            [] => true,
-            [name, rest @ ..] => self.at(name).any(|plan| plan.wants_at(rest)),
-        }
+        self.steps.iter().any(|step| step.name == name) || self.variants.iter().any(|variant| variant.wants(name))
     }
 }
 
@@ -129,12 +112,6 @@ impl<'a> Fields<'a> {
     #[must_use]
     pub const fn one(field: &'a Positioned<Field>) -> Self {
         Self { first: field, more: Vec::new() }
-    }
-
-    /// The first of them, whose arguments and place count.
-    #[must_use]
-    pub const fn first(&self) -> &'a Positioned<Field> {
-        self.first
     }
 
     fn selection_sets(&self) -> impl Iterator<Item = &'a SelectionSet> {

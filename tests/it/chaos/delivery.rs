@@ -16,9 +16,8 @@ use claimwright::repositories::jobs;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// Calls that are made while a test has the doors in its hands.
 const DOORS: usize = 2;
@@ -116,12 +115,7 @@ async fn a_text_that_came_while_the_database_was_away_is_kept_and_not_asked_for_
     stub.has_been_asked(3).await;
     postgres.stop_immediate().await;
     gate.add_permits(3);
-    let kept = async {
-        while server.log().matches("what a call gave is kept").count() < 3 {
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    assert!(timeout(PATIENCE, kept).await.is_ok(), "{}", server.log());
+    server.has_logged("what a call gave is kept", 3).await;
     postgres.come_back().await;
 
     assert_eq!(adviser.follow_run(&batch, &run).await, "SUCCEEDED");

@@ -5,9 +5,9 @@ use super::{Client, PATIENCE, root};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -60,7 +60,7 @@ pub struct Server {
     process: Child,
     url: String,
     token: String,
-    log: Arc<Mutex<String>>,
+    log: watch::Sender<String>,
     reading: Option<JoinHandle<()>>,
 }
 
@@ -76,7 +76,7 @@ impl Server {
         with_port.extend_from_slice(more);
         let mut process = command(&[role], data, &with_port).spawn().expect("the server starts");
         let mut lines = BufReader::new(process.stderr.take().expect("stderr")).lines();
-        let log = Arc::new(Mutex::new(String::new()));
+        let log = watch::Sender::new(String::new());
         let url = timeout(PATIENCE, async {
             while let Some(line) = lines.next_line().await.expect("a line") {
                 if let Some((_, url)) = line.split_once("ready at ") {
@@ -86,15 +86,15 @@ impl Server {
                 if line.ends_with("ready, doing jobs") {
                     return String::new();
                 }
-                log.lock().expect("unpoisoned").push_str(&(line + "\n"));
+                log.send_modify(|log| log.push_str(&(line + "\n")));
             }
-            panic!("the server ended before it was ready:\n{}", log.lock().expect("unpoisoned"));
+            panic!("the server ended before it was ready:\n{}", log.borrow().as_str());
         });
         let url = url.await.expect("the server is ready in time");
-        let written = Arc::clone(&log);
+        let written = log.clone();
         let reading = tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                written.lock().expect("unpoisoned").push_str(&(line + "\n"));
+                written.send_modify(|log| log.push_str(&(line + "\n")));
             }
         });
         let token = run(&["token"], data, &[]).await.stdout.trim().to_owned();
@@ -113,16 +113,23 @@ impl Server {
 
     /// What was logged after the server was ready, and before.
     pub fn log(&self) -> String {
-        self.log.lock().expect("unpoisoned").clone()
+        self.log.borrow().clone()
+    }
+
+    /// Waits until something was logged so often.
+    pub async fn has_logged(&self, what: &str, times: usize) {
+        let mut log = self.log.subscribe();
+        let logged = timeout(PATIENCE, log.wait_for(|log| log.matches(what).count() >= times)).await.is_ok_and(|waited| waited.is_ok());
+        assert!(logged, "not {times} times \"{what}\":\n{}", self.log());
     }
 
     /// What was logged from beginning to end: the server is stopped for that.
     pub async fn log_to_the_end(mut self) -> String {
         let reading = self.reading.take().expect("the log is read");
-        let log = Arc::clone(&self.log);
+        let log = self.log.clone();
         self.terminate().await;
         timeout(PATIENCE, reading).await.expect("the log ends in time").expect("the log is read");
-        std::mem::take(&mut *log.lock().expect("unpoisoned"))
+        log.borrow().clone()
     }
 
     /// Number of the process.
