@@ -110,6 +110,35 @@ fn months_after_end(end: NaiveDate, months: u32) -> Option<NaiveDate> {
     end.checked_add_days(Days::new(1))?.checked_add_months(Months::new(months))?.checked_sub_days(Days::new(1))
 }
 
+bitflags::bitflags! {
+    /// Parts of a batch that a read may leave out; they then have the default of their type. The id is always read.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub struct BatchParts: u16 {
+        /// Name.
+        const NAME = 1;
+        /// Free text.
+        const DESCRIPTION = 1 << 1;
+        /// Reference.
+        const REF = 1 << 2;
+        /// Revision.
+        const REVISION = 1 << 3;
+        /// When it was archived, deleted, and is removed for good.
+        const LIFECYCLE = 1 << 4;
+        /// The claim.
+        const CLAIM = 1 << 5;
+        /// Template.
+        const TEMPLATE = 1 << 6;
+        /// Number and expenditure of its projects.
+        const SUMS = 1 << 7;
+        /// Sequence of its last event.
+        const EVENTS = 1 << 8;
+        /// Who created it, and when.
+        const CREATION = 1 << 9;
+        /// When it last changed.
+        const UPDATED = 1 << 10;
+    }
+}
+
 /// A batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {

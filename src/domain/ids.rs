@@ -4,7 +4,10 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
 
-/// An id whose kind is known from its global form.
+/// Longest opaque form, in bytes.
+pub const MAX_GLOBAL: usize = 80;
+
+/// An id whose kind is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GlobalId {
     /// Kind of the object.
@@ -23,9 +26,24 @@ impl GlobalId {
     }
 }
 
+impl GlobalId {
+    /// The opaque form, written into a buffer: lists have thousands of ids.
+    #[must_use]
+    pub fn write(self, buffer: &mut [u8; MAX_GLOBAL]) -> &str {
+        let (mut plain, name) = ([0; MAX_GLOBAL], self.kind.name().as_bytes());
+        let mut length = 0;
+        for part in [name, b":", self.uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes()] {
+            plain[length..length + part.len()].copy_from_slice(part);
+            length += part.len();
+        }
+        let written = URL_SAFE_NO_PAD.encode_slice(&plain[..length], buffer).unwrap_or_default();
+        std::str::from_utf8(&buffer[..written]).unwrap_or_default()
+    }
+}
+
 impl std::fmt::Display for GlobalId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&URL_SAFE_NO_PAD.encode(format!("{}:{}", self.kind.name(), self.uuid)))
+        f.write_str(self.write(&mut [0; MAX_GLOBAL]))
     }
 }
 
@@ -56,11 +74,17 @@ macro_rules! ids {
             #[serde(transparent)]
             pub struct $name(pub Uuid);
 
+            impl From<$name> for GlobalId {
+                fn from(id: $name) -> Self {
+                    Self { kind: IdKind::$kind, uuid: id.0 }
+                }
+            }
+
             impl $name {
                 /// The opaque form for clients.
                 #[must_use]
                 pub fn global(self) -> String {
-                    GlobalId { kind: IdKind::$kind, uuid: self.0 }.to_string()
+                    GlobalId::from(self).to_string()
                 }
 
                 /// Reads the opaque form. What is malformed or of another kind becomes the nil id, which names
@@ -117,5 +141,13 @@ mod tests {
         assert!(ProjectId::from_global(&batch.global()).0.is_nil());
         assert!(BatchId::from_global("nonsense").0.is_nil());
         assert!(BatchId::from_global("").0.is_nil());
+    }
+
+    #[test]
+    fn every_kind_fits_into_the_buffer() {
+        for kind in IdKind::ALL {
+            let id = GlobalId { kind: *kind, uuid: Uuid::max() };
+            assert_eq!(GlobalId::parse(&id.to_string()), Some(id));
+        }
     }
 }

@@ -4,6 +4,7 @@
 use crate::error::{Error, Result};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Most items in one page.
 pub const MAX_PAGE_SIZE: i32 = 100;
@@ -40,7 +41,7 @@ pub struct PageRequest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Position {
     /// The order that the values belong to.
-    order: String,
+    order: Arc<str>,
     /// Values in the order of the sort keys.
     pub values: Vec<KeyValue>,
 }
@@ -129,13 +130,13 @@ impl PageArgs {
 impl Position {
     /// The position of a row in the named order.
     #[must_use]
-    pub fn new(order: &str, values: Vec<KeyValue>) -> Self {
-        Self { order: order.to_owned(), values }
+    pub fn new(order: impl Into<Arc<str>>, values: Vec<KeyValue>) -> Self {
+        Self { order: order.into(), values }
     }
 
     /// The position of a row in an order by a moment, ties broken by id.
     #[must_use]
-    pub fn by_time(order: &str, at: chrono::DateTime<chrono::Utc>, id: uuid::Uuid) -> Self {
+    pub fn by_time(order: impl Into<Arc<str>>, at: chrono::DateTime<chrono::Utc>, id: uuid::Uuid) -> Self {
         Self::new(order, vec![KeyValue::Micros(at.timestamp_micros()), KeyValue::Id(id)])
     }
 
@@ -151,7 +152,7 @@ impl Position {
         };
         let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| bad())?;
         let position: Self = serde_json::from_slice(&bytes).map_err(|_| bad())?;
-        if position.order == order && position.fits() { Ok(position) } else { Err(bad()) }
+        if *position.order == *order && position.fits() { Ok(position) } else { Err(bad()) }
     }
 
     /// True if the values are of the kinds that the order's name ends in, and such as a row may have: a cursor comes

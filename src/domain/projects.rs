@@ -17,8 +17,10 @@ pub const MAX_FACT_CHARS: usize = 20_000;
 
 word_enum! {
     /// State of a project.
+    #[derive(Default)]
     pub enum ProjectStatus {
         /// Facts only, no narrative yet.
+        #[default]
         Draft = "DRAFT",
         /// Waiting for a worker.
         Queued = "QUEUED",
@@ -181,6 +183,41 @@ impl Costs {
     #[must_use]
     pub fn total(&self) -> Pence {
         Pence(self.categories().iter().map(|(_, pence)| pence.0).sum())
+    }
+}
+
+bitflags::bitflags! {
+    /// Parts of a project that a read may leave out; they then have the default of their type. Id and batch are always read.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub struct ProjectParts: u16 {
+        /// Reference.
+        const REF = 1;
+        /// Name.
+        const NAME = 1 << 1;
+        /// Revision.
+        const REVISION = 1 << 2;
+        /// Status.
+        const STATUS = 1 << 3;
+        /// When it was deleted.
+        const DELETED = 1 << 4;
+        /// First day of the work.
+        const START = 1 << 5;
+        /// Costs.
+        const COSTS = 1 << 6;
+        /// Version of the template.
+        const TEMPLATE = 1 << 7;
+        /// Pin for the AIF.
+        const PIN = 1 << 8;
+        /// Score.
+        const SCORE = 1 << 9;
+        /// Who approved it, and when.
+        const APPROVAL = 1 << 10;
+        /// Import and row that it came from.
+        const IMPORT = 1 << 11;
+        /// When it was created.
+        const CREATED = 1 << 12;
+        /// When it last changed.
+        const UPDATED = 1 << 13;
     }
 }
 

@@ -7,8 +7,10 @@ use chrono::{DateTime, Utc};
 
 word_enum! {
     /// State of a section.
+    #[derive(Default)]
     pub enum SectionState {
         /// No text.
+        #[default]
         Empty = "EMPTY",
         /// Being written.
         Generating = "GENERATING",
@@ -72,6 +74,47 @@ pub struct Section {
     pub char_count: i32,
     /// Limits from the template.
     pub limits: Limits,
+}
+
+bitflags::bitflags! {
+    /// Parts of a section that a read may leave out; they then have the default of their type. The project is always read.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub struct SectionParts: u16 {
+        /// Id.
+        const ID = 1;
+        /// Key.
+        const KEY = 1 << 1;
+        /// Title.
+        const TITLE = 1 << 2;
+        /// Place, and whether it is required.
+        const PLACE = 1 << 3;
+        /// State and source.
+        const STATE = 1 << 4;
+        /// Revision.
+        const REVISION = 1 << 5;
+        /// Words.
+        const WORDS = 1 << 6;
+        /// Characters.
+        const CHARACTERS = 1 << 7;
+        /// Limits.
+        const LIMITS = 1 << 8;
+    }
+}
+
+/// A section with its newest text.
+#[derive(Clone)]
+pub struct SectionWithText {
+    /// The section.
+    pub section: Section,
+    /// The text; empty while it has none.
+    pub text: String,
+}
+
+/// A narrative must not reach a log.
+impl std::fmt::Debug for SectionWithText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SectionWithText").field("section", &self.section).finish_non_exhaustive()
+    }
 }
 
 /// A text that a section has or had.

@@ -7,16 +7,17 @@ use super::exports::ExportConnection;
 use super::generations::{GenerationRun, GenerationRunConnection};
 use super::imports::ImportJobConnection;
 use super::jobs::{DeletePayload, Money, SortDirection, UserError, settle};
+use super::parts;
 use super::people::{User, user};
 use super::projects::{ProjectConnection, ProjectFilter, ProjectOrder};
-use super::scalars::{Date, DateTime, EventCursor};
+use super::scalars::{Date, DateTime, EventCursor, ObjectId};
 use super::templates::Template;
 use crate::domain::batches as domain;
 use crate::domain::events;
-use crate::domain::ids::{BatchId, TemplateId};
+use crate::domain::ids::{BatchId, TemplateId, UserId};
 use crate::domain::paging::{Direction, PageArgs};
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
-use graphql_gate::{Output, relations, roots};
+use graphql_gate::{Output, Plan, relations, roots};
 
 /// State of a batch in the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
@@ -136,7 +137,7 @@ impl From<domain::BatchSummary> for ProjectCounts {
 #[graphql(complex)]
 pub struct Batch {
     /// Opaque global id.
-    pub(super) id: ID,
+    pub(super) id: ObjectId,
     /// Name, unique among the batches of the workspace that are neither archived nor deleted.
     name: String,
     /// Free text.
@@ -160,25 +161,31 @@ pub struct Batch {
     /// When a deleted batch is removed for good.
     purge_after: Option<DateTime>,
     #[graphql(skip)]
-    row: domain::Batch,
+    batch: BatchId,
+    #[graphql(skip)]
+    template: TemplateId,
+    #[graphql(skip)]
+    created_by: Option<UserId>,
 }
 
 impl From<domain::Batch> for Batch {
     fn from(row: domain::Batch) -> Self {
         Self {
-            id: row.id.global().into(),
-            name: row.name.clone(),
-            description: row.description.clone(),
-            external_ref: row.external_ref.clone(),
-            revision: row.revision,
+            id: row.id.into(),
             lifecycle: row.lifecycle().into(),
+            name: row.name,
+            description: row.description,
+            external_ref: row.external_ref,
+            revision: row.revision,
             claim: (!row.claim.is_empty()).then(|| ClaimDetails::from(&row.claim)),
             total_qualifying_expenditure: row.expenditure.into(),
             event_cursor: EventCursor(events::EventCursor { stream: row.id.0, sequence: row.event_sequence }.to_string()),
             created_at: DateTime(row.created_at),
             updated_at: DateTime(row.updated_at),
             purge_after: moment(row.purge_after),
-            row,
+            batch: row.id,
+            template: row.template,
+            created_by: row.created_by,
         }
     }
 }
@@ -187,27 +194,27 @@ impl From<domain::Batch> for Batch {
 impl Batch {
     /// What goes on.
     async fn activity(&self, ctx: &Context<'_>) -> Result<BatchActivity> {
-        Ok(load_required(ctx, SummaryOf(self.row.id)).await?.activity().into())
+        Ok(load_required(ctx, SummaryOf(self.batch)).await?.activity().into())
     }
 
     /// Template used unless a run says otherwise.
     async fn template(&self, ctx: &Context<'_>) -> Option<Result<Template>> {
-        Some(load_required(ctx, self.row.template).await.map(Template::from).map_err(Into::into))
+        Some(load_required(ctx, self.template).await.map(Template::from).map_err(Into::into))
     }
 
     /// Number of projects by status.
     async fn counts(&self, ctx: &Context<'_>) -> Result<ProjectCounts> {
-        Ok(load_required(ctx, SummaryOf(self.row.id)).await?.into())
+        Ok(load_required(ctx, SummaryOf(self.batch)).await?.into())
     }
 
     /// What models have cost for this batch, all runs and single sections together.
     async fn generation_cost(&self, ctx: &Context<'_>) -> Result<Money> {
-        Ok(load_required(ctx, SpendOfBatch(self.row.id)).await?.into())
+        Ok(load_required(ctx, SpendOfBatch(self.batch)).await?.into())
     }
 
     /// Mean quality score of generated projects, 0 to 100.
     async fn mean_score(&self, ctx: &Context<'_>) -> Option<Result<f64>> {
-        match load_required(ctx, SummaryOf(self.row.id)).await {
+        match load_required(ctx, SummaryOf(self.batch)).await {
             Ok(summary) => summary.mean_score.map(Ok),
             Err(error) => Some(Err(error.into())),
         }
@@ -218,6 +225,7 @@ impl Batch {
     async fn projects(
         batches: &[&Self],
         ctx: &Context<'_>,
+        selection: &Plan,
         #[graphql(desc = "At most this many, from the start; 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
         #[graphql(desc = "At most this many, from the end; 1 to 100.")] last: Option<i32>,
@@ -225,8 +233,16 @@ impl Batch {
         #[graphql(desc = "Which items; all that are visible if absent.")] filter: Option<ProjectFilter>,
         #[graphql(desc = "Order; later entries break ties.")] order_by: Option<Vec<ProjectOrder>>,
     ) -> Result<Vec<ProjectConnection>> {
-        let ids: Vec<BatchId> = batches.iter().map(|batch| batch.row.id).collect();
-        super::projects::lists_of_batches(ctx, &ids, filter, order_by, PageArgs { first, after, last, before }).await
+        let ids: Vec<BatchId> = batches.iter().map(|batch| batch.batch).collect();
+        super::projects::lists_of_batches(
+            ctx,
+            &ids,
+            filter,
+            order_by,
+            PageArgs { first, after, last, before },
+            parts::of_projects(selection),
+        )
+        .await
     }
 
     /// Runs, newest first.
@@ -236,13 +252,13 @@ impl Batch {
         #[graphql(desc = "At most this many, from the start; 1 to 100.", default_with = "Some(20)")] first: Option<i32>,
         #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
     ) -> Result<GenerationRunConnection> {
-        let page = load_required(ctx, RunsOf(self.row.id, forward(first, after))).await?;
-        Ok(GenerationRunConnection::new(page, Total::Runs(self.row.id)))
+        let page = load_required(ctx, RunsOf(self.batch, forward(first, after))).await?;
+        Ok(GenerationRunConnection::new(page, Total::Runs(self.batch)))
     }
 
     /// The run that is queued or running, if any.
     async fn active_run(&self, ctx: &Context<'_>) -> Option<Result<GenerationRun>> {
-        load(ctx, ActiveRunOf(self.row.id)).await.map_err(Into::into).map(|run| run.map(GenerationRun::from)).transpose()
+        load(ctx, ActiveRunOf(self.batch)).await.map_err(Into::into).map(|run| run.map(GenerationRun::from)).transpose()
     }
 
     /// Imports, newest first.
@@ -252,8 +268,8 @@ impl Batch {
         #[graphql(desc = "At most this many, from the start; 1 to 100.", default_with = "Some(20)")] first: Option<i32>,
         #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
     ) -> Result<ImportJobConnection> {
-        let page = load_required(ctx, ImportsOf(self.row.id, forward(first, after))).await?;
-        Ok(ImportJobConnection::new(page, Total::Imports(self.row.id)))
+        let page = load_required(ctx, ImportsOf(self.batch, forward(first, after))).await?;
+        Ok(ImportJobConnection::new(page, Total::Imports(self.batch)))
     }
 
     /// Exports, newest first.
@@ -263,19 +279,20 @@ impl Batch {
         #[graphql(desc = "At most this many, from the start; 1 to 100.", default_with = "Some(20)")] first: Option<i32>,
         #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
     ) -> Result<ExportConnection> {
-        let page = load_required(ctx, ExportsOf(self.row.id, forward(first, after))).await?;
-        Ok(ExportConnection::new(page, Total::Exports(self.row.id)))
+        let page = load_required(ctx, ExportsOf(self.batch, forward(first, after))).await?;
+        Ok(ExportConnection::new(page, Total::Exports(self.batch)))
     }
 
     /// Which projects have to be described in the additional information form, by the practice's pins and the rule.
     async fn aif_selection(&self, ctx: &Context<'_>) -> Result<AifSelection> {
         let (services, actor) = caller(ctx)?;
-        Ok(services.narratives.select_aif(actor, &self.row).await?.into())
+        let batch = load_required(ctx, self.batch).await?;
+        Ok(services.narratives.select_aif(actor, &batch).await?.into())
     }
 
     /// Who created it.
     async fn created_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
-        user(ctx, self.row.created_by).await.transpose()
+        user(ctx, self.created_by).await.transpose()
     }
 }
 
@@ -460,7 +477,8 @@ impl BatchesQuery {
         let filter = filter.map(domain::BatchFilter::from).unwrap_or_default();
         let order: Vec<(domain::BatchOrderField, Direction)> =
             order_by.unwrap_or_default().into_iter().map(|order| (order.field.into(), order.direction.into())).collect();
-        let page = services.batches.list(actor, &filter, &order, &PageArgs { first, after, last, before }).await?;
+        let parts = parts::of_batches(&graphql_gate::selection::<BatchConnection>(ctx)?);
+        let page = services.batches.list(actor, &filter, &order, &PageArgs { first, after, last, before }, parts).await?;
         Ok(BatchConnection::new(page, Total::Batches(filter)))
     }
 }

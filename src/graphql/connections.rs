@@ -99,7 +99,7 @@ macro_rules! connection {
             /// Page information.
             page_info: $crate::graphql::connections::PageInfo,
             #[graphql(skip)]
-            page: $crate::domain::paging::Page<$row>,
+            rows: Vec<(std::sync::Arc<$node>, $crate::domain::paging::Position)>,
             #[graphql(skip)]
             total: $crate::graphql::connections::Total,
         }
@@ -107,7 +107,9 @@ macro_rules! connection {
         impl $name {
             /// A connection over a page.
             pub fn new(page: $crate::domain::paging::Page<$row>, total: $crate::graphql::connections::Total) -> Self {
-                Self { page_info: $crate::graphql::connections::PageInfo::of(&page), page, total }
+                let page_info = $crate::graphql::connections::PageInfo::of(&page);
+                let rows = page.rows.into_iter().map(|(row, at)| (std::sync::Arc::new(<$node>::from(row)), at)).collect();
+                Self { page_info, rows, total }
             }
         }
 
@@ -115,12 +117,12 @@ macro_rules! connection {
         impl $name {
             /// Edges.
             fn edges(&self) -> Vec<$edge> {
-                self.page.rows.iter().map(|(row, at)| $edge { cursor: at.cursor(), node: <$node>::from(row.clone()) }).collect()
+                self.rows.iter().map(|(node, at)| $edge { cursor: at.cursor(), node: std::sync::Arc::clone(node) }).collect()
             }
 
             /// The nodes, without cursors.
-            fn nodes(&self) -> Vec<$node> {
-                self.page.rows.iter().map(|(row, _)| <$node>::from(row.clone())).collect()
+            fn nodes(&self) -> Vec<std::sync::Arc<$node>> {
+                self.rows.iter().map(|(node, _)| std::sync::Arc::clone(node)).collect()
             }
 
             /// Number of all items that match.
@@ -135,7 +137,7 @@ macro_rules! connection {
             /// Cursor.
             cursor: String,
             #[doc = $node_doc]
-            node: $node,
+            node: std::sync::Arc<$node>,
         }
     };
 }

@@ -14,7 +14,7 @@ use crate::domain::paging::{Page, PageArgs};
 use crate::domain::people::User;
 use crate::domain::projects::{Facts, Project};
 use crate::domain::quality::Report;
-use crate::domain::sections::{Revision, Section};
+use crate::domain::sections::Revision;
 use crate::domain::templates::{Template, TemplateVersion};
 use crate::error::{Error, Fault, FaultCode, Result};
 use crate::services::Services;
@@ -183,10 +183,6 @@ key! {
     ReportOf(ProjectId)
 }
 key! {
-    /// Sections of a project.
-    SectionsOf(ProjectId)
-}
-key! {
     /// Newest text of a section.
     TextOf(SectionId)
 }
@@ -233,7 +229,6 @@ loader!(SpendOfBatch(BatchId), Spend, me, ids => me.services.generations.load_sp
 loader!(SpendOfProject(ProjectId), Spend, me, ids => me.services.generations.load_spend_of_projects(&me.actor, ids));
 loader!(FactsOf(ProjectId), Facts, me, ids => me.services.projects.load_facts(&me.actor, ids));
 loader!(ReportOf(ProjectId), (Report, chrono::DateTime<Utc>), me, ids => me.services.projects.load_reports(&me.actor, ids));
-loader!(SectionsOf(ProjectId), Vec<Section>, me, ids => me.services.sections.load_for_projects(&me.actor, ids));
 loader!(TextOf(SectionId), String, me, ids => me.services.sections.load_texts(&me.actor, ids));
 
 /// Declares the key of a page under a parent, and the loader that reads the pages of all parents of a level together.

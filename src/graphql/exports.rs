@@ -6,7 +6,7 @@ use super::context::{caller, load_required, moment};
 use super::jobs::{JobFailure, JobStatus, UserError, settle};
 use super::people::{User, user};
 use super::projects::{Project, ProjectFilter};
-use super::scalars::DateTime;
+use super::scalars::{DateTime, ObjectId};
 use crate::domain::exports as domain;
 use crate::domain::ids::{BatchId, ProjectId};
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
@@ -45,7 +45,7 @@ impl SkippedProject {
 #[graphql(complex)]
 pub struct Export {
     /// Opaque global id.
-    pub(super) id: ID,
+    pub(super) id: ObjectId,
     /// Where the export stands.
     pub(super) status: JobStatus,
     /// Share of the projects that are written, 0 to 1.
@@ -80,7 +80,7 @@ impl From<domain::ExportJob> for Export {
     fn from(row: domain::ExportJob) -> Self {
         let skipped = |skipped: domain::Skipped| SkippedProject { reason: skipped.reason, id: skipped.project };
         Self {
-            id: row.id.global().into(),
+            id: row.id.into(),
             status: row.status.into(),
             progress: row.progress(),
             format: row.format.into(),

@@ -7,7 +7,7 @@ use super::context::{caller, forward, load_required, moment};
 use super::jobs::{JobFailure, JobStatus, Money, MoneyInput, UserError, settle};
 use super::people::{User, user};
 use super::projects::Project;
-use super::scalars::DateTime;
+use super::scalars::{DateTime, ObjectId};
 use super::templates::TemplateVersion;
 use crate::domain::generations as domain;
 use crate::domain::ids::{BatchId, ProjectId, RunId, TemplateId};
@@ -71,7 +71,7 @@ impl From<domain::RunCounts> for RunCounts {
 #[graphql(complex)]
 pub struct GenerationRun {
     /// Opaque global id.
-    pub(super) id: ID,
+    pub(super) id: ObjectId,
     /// Where the run stands.
     pub(super) status: JobStatus,
     /// Share of the work that is finished, 0 to 1.
@@ -103,7 +103,7 @@ pub struct GenerationRun {
 impl From<domain::Run> for GenerationRun {
     fn from(row: domain::Run) -> Self {
         Self {
-            id: row.id.global().into(),
+            id: row.id.into(),
             status: row.status.into(),
             progress: row.progress(),
             scope: row.scope.into(),
@@ -193,7 +193,7 @@ pub enum AttemptStatus {
 #[graphql(complex)]
 pub struct GenerationAttempt {
     /// Opaque global id.
-    pub(super) id: ID,
+    pub(super) id: ObjectId,
     /// Section; null if all were written in one call.
     section_key: Option<String>,
     /// Number of the try, from 1.
@@ -225,7 +225,7 @@ pub struct GenerationAttempt {
 impl From<domain::Attempt> for GenerationAttempt {
     fn from(row: domain::Attempt) -> Self {
         Self {
-            id: row.id.global().into(),
+            id: row.id.into(),
             section_key: Some(row.section_key.clone()),
             number: row.number,
             status: row.status.into(),

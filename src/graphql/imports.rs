@@ -8,10 +8,10 @@ use super::jobs::{JobFailure, JobStatus, UserError, settle};
 use super::people::{User, user};
 use super::projects::{ProjectConnection, ProjectRowInput};
 use super::quality::IssueSeverity;
-use super::scalars::DateTime;
+use super::scalars::{DateTime, ObjectId};
 use crate::domain::ids::{BatchId, UploadId};
 use crate::domain::imports as domain;
-use crate::domain::projects::ProjectFilter;
+use crate::domain::projects::{ProjectFilter, ProjectParts};
 use crate::error::{Error, ProblemCode};
 use async_graphql::{Context, Enum, ID, InputObject, Object, OneofObject, Result, SimpleObject, Upload};
 use graphql_gate::{Output, relations, roots};
@@ -254,7 +254,7 @@ connection! {
 #[graphql(complex)]
 pub struct ImportJob {
     /// Opaque global id.
-    pub(super) id: ID,
+    pub(super) id: ObjectId,
     /// Where the import stands.
     pub(super) status: JobStatus,
     /// Share of the rows that were read, 0 to 1.
@@ -289,7 +289,7 @@ impl From<domain::ImportJob> for ImportJob {
     fn from(row: domain::ImportJob) -> Self {
         let column = |c: domain::ColumnMatch| ColumnMatch { heading: c.heading, target: c.target, via_alias: c.via_alias };
         Self {
-            id: row.id.global().into(),
+            id: row.id.into(),
             status: row.status.into(),
             progress: row.progress(),
             dry_run: row.dry_run,
@@ -376,7 +376,7 @@ impl ImportJob {
     ) -> Result<ProjectConnection> {
         let (services, actor) = caller(ctx)?;
         let filter = ProjectFilter { batch: Some(self.row.batch), import: Some(self.row.id), ..ProjectFilter::default() };
-        let page = services.projects.list(actor, &filter, &[], &forward(first, after)).await?;
+        let page = services.projects.list(actor, &filter, &[], &forward(first, after), ProjectParts::all()).await?;
         Ok(ProjectConnection::new(page, Total::Projects(Box::new(filter))))
     }
 

@@ -16,6 +16,7 @@ pub mod info;
 pub mod jobs;
 pub mod loads;
 pub mod nodes;
+pub mod parts;
 pub mod people;
 pub mod progress;
 pub mod projects;

@@ -8,7 +8,7 @@ use super::imports::ImportJob;
 use super::jobs::{JobFailure, JobStatus};
 use super::people::{User, Workspace};
 use super::projects::Project;
-use super::scalars::DateTime;
+use super::scalars::{DateTime, ObjectId};
 use super::sections::{Section, SectionRevision};
 use super::templates::{Template, TemplateVersion};
 use crate::domain::ids::{
@@ -25,7 +25,7 @@ const MAX_NODES: usize = 100;
 
 /// Anything with a global id.
 #[derive(Debug, Clone, Interface, Output)]
-#[graphql(field(name = "id", ty = "&ID", desc = "Opaque global id."))]
+#[graphql(field(name = "id", ty = "&ObjectId", desc = "Opaque global id."))]
 pub enum Node {
     /// A batch.
     Batch(Box<Batch>),
@@ -56,7 +56,7 @@ pub enum Node {
 /// Long work that runs in the background.
 #[derive(Debug, Clone, Interface, Output)]
 #[graphql(
-    field(name = "id", ty = "&ID", desc = "Opaque global id."),
+    field(name = "id", ty = "&ObjectId", desc = "Opaque global id."),
     field(name = "status", ty = "&JobStatus", desc = "Where the job stands."),
     field(name = "progress", ty = "&f64", desc = "Share of the work that is finished, 0 to 1. Never goes back within one attempt."),
     field(name = "created_at", ty = "&DateTime", desc = "When the job was accepted."),

@@ -1,17 +1,18 @@
 //! People and workspaces.
 
 use super::context::{caller, load};
+use super::scalars::ObjectId;
 use crate::domain::ids::UserId;
 use crate::domain::people;
 use crate::error::Error;
-use async_graphql::{Context, ID, Object, Result, SimpleObject};
+use async_graphql::{Context, Object, Result, SimpleObject};
 use graphql_gate::{Output, roots};
 
 /// A person of the practice.
 #[derive(Debug, Clone, SimpleObject, Output)]
 pub struct User {
     /// Opaque global id.
-    pub(super) id: ID,
+    pub(super) id: ObjectId,
     /// Name to show.
     display_name: String,
     /// Email; only visible to the person and to admins.
@@ -20,7 +21,7 @@ pub struct User {
 
 impl From<people::User> for User {
     fn from(user: people::User) -> Self {
-        Self { id: user.id.global().into(), display_name: user.display_name, email: user.email }
+        Self { id: user.id.into(), display_name: user.display_name, email: user.email }
     }
 }
 
@@ -28,14 +29,14 @@ impl From<people::User> for User {
 #[derive(Debug, Clone, SimpleObject, Output)]
 pub struct Workspace {
     /// Opaque global id.
-    pub(super) id: ID,
+    pub(super) id: ObjectId,
     /// Name of the practice.
     name: String,
 }
 
 impl From<people::Workspace> for Workspace {
     fn from(workspace: people::Workspace) -> Self {
-        Self { id: workspace.id.global().into(), name: workspace.name }
+        Self { id: workspace.id.into(), name: workspace.name }
     }
 }
 

@@ -2,25 +2,26 @@
 
 use super::batches::{Batch, BatchPayload};
 use super::connections::{Total, connection};
-use super::context::{
-    AttemptsOf, FactsOf, Found, ReportOf, SectionsOf, SpendOfProject, caller, forward, load, load_all, load_required, moment,
-};
+use super::context::{AttemptsOf, FactsOf, Found, ReportOf, SpendOfProject, caller, forward, load, load_all, load_required, moment};
 use super::facts::{ProjectCosts, ProjectCostsInput, ProjectFacts, ProjectFactsInput};
 use super::generations::GenerationAttemptConnection;
 use super::imports::ImportJob;
 use super::jobs::{BulkPayload, Money, SortDirection, UserError, settle};
+use super::parts;
 use super::people::{User, user};
 use super::quality::QualityReport;
-use super::scalars::{DateTime, EventCursor};
+use super::scalars::{DateTime, EventCursor, ObjectId};
 use super::sections::Section;
 use super::templates::TemplateVersion;
 use crate::domain::events;
-use crate::domain::ids::{BatchId, ProjectId};
+use crate::domain::ids::{BatchId, ImportId, ProjectId, TemplateVersionId, UserId};
 use crate::domain::paging::{Direction, PageArgs};
-use crate::domain::projects as domain;
+use crate::domain::projects::{self as domain, ProjectParts};
+use crate::domain::sections::SectionParts;
 use crate::error::Error;
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
-use graphql_gate::{Output, relations, roots};
+use graphql_gate::{Output, Plan, relations, roots};
+use std::collections::HashMap;
 
 /// State of a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
@@ -45,7 +46,7 @@ pub enum ProjectStatus {
 #[graphql(complex)]
 pub struct Project {
     /// Opaque global id.
-    pub(super) id: ID,
+    pub(super) id: ObjectId,
     /// The client's reference, unique in the batch.
     external_ref: Option<String>,
     /// Name.
@@ -69,15 +70,23 @@ pub struct Project {
     /// When it last changed.
     updated_at: DateTime,
     #[graphql(skip)]
-    row: domain::Project,
+    project: ProjectId,
+    #[graphql(skip)]
+    batch: BatchId,
+    #[graphql(skip)]
+    template_version: TemplateVersionId,
+    #[graphql(skip)]
+    approved_by: Option<UserId>,
+    #[graphql(skip)]
+    imported_by: Option<ImportId>,
 }
 
 impl From<domain::Project> for Project {
     fn from(row: domain::Project) -> Self {
         Self {
-            id: row.id.global().into(),
-            external_ref: row.external_ref.clone(),
-            name: row.name.clone(),
+            id: row.id.into(),
+            external_ref: row.external_ref,
+            name: row.name,
             revision: row.revision,
             status: row.status.into(),
             deleted: row.deleted_at.is_some(),
@@ -87,7 +96,11 @@ impl From<domain::Project> for Project {
             import_row: row.import_row,
             created_at: DateTime(row.created_at),
             updated_at: DateTime(row.updated_at),
-            row,
+            project: row.id,
+            batch: row.batch,
+            template_version: row.template_version,
+            approved_by: row.approved_by,
+            imported_by: row.imported_by,
         }
     }
 }
@@ -96,50 +109,50 @@ impl From<domain::Project> for Project {
 impl Project {
     /// The batch it belongs to.
     async fn batch(&self, ctx: &Context<'_>) -> Result<Batch> {
-        Ok(load_required(ctx, self.row.batch).await?.into())
+        Ok(load_required(ctx, self.batch).await?.into())
     }
 
     /// The facts that a narrative may use.
     async fn facts(projects: &[&Self], ctx: &Context<'_>) -> Result<Vec<ProjectFacts>> {
-        let mut facts = load_all(ctx, projects.iter().map(|project| FactsOf(project.row.id))).await?;
+        let mut facts = load_all(ctx, projects.iter().map(|project| FactsOf(project.project))).await?;
         let missing = || Error::internal("a project without its facts");
-        let of = |project: &&Self| Ok(facts.take(&FactsOf(project.row.id)).ok_or_else(missing)?.into());
+        let of = |project: &&Self| Ok(facts.take(&FactsOf(project.project)).ok_or_else(missing)?.into());
         projects.iter().map(of).collect()
     }
 
     /// Template and version that the narrative follows.
     async fn template_version(&self, ctx: &Context<'_>) -> Option<Result<TemplateVersion>> {
-        Some(load_required(ctx, self.row.template_version).await.map(TemplateVersion::from).map_err(Into::into))
+        Some(load_required(ctx, self.template_version).await.map(TemplateVersion::from).map_err(Into::into))
     }
 
     /// Sections in the order of the template.
-    async fn sections(projects: &[&Self], ctx: &Context<'_>) -> Result<Vec<Vec<Section>>> {
-        let mut rows = load_all(ctx, projects.iter().map(|project| SectionsOf(project.row.id))).await?;
-        let of = |project: &&Self| rows.take(&SectionsOf(project.row.id)).unwrap_or_default().into_iter().map(Section::from).collect();
-        Ok(projects.iter().map(of).collect())
+    async fn sections(projects: &[&Self], ctx: &Context<'_>, selection: &Plan) -> Result<Vec<Vec<Section>>> {
+        let (parts, with_text) = parts::of_section(selection);
+        sections_of(projects, ctx, parts, with_text).await
     }
 
     /// One section.
     async fn section(
         projects: &[&Self],
         ctx: &Context<'_>,
+        selection: &Plan,
         #[graphql(desc = "Key of the section.")] key: String,
     ) -> Result<Vec<Option<Section>>> {
-        let mut rows = load_all(ctx, projects.iter().map(|project| SectionsOf(project.row.id))).await?;
-        let mut of = |project: &&Self| rows.take(&SectionsOf(project.row.id)).unwrap_or_default().into_iter().find(|row| row.key == key);
-        Ok(projects.iter().map(|project| of(project).map(Section::from)).collect())
+        let (parts, with_text) = parts::of_section(selection);
+        let all = sections_of(projects, ctx, parts | SectionParts::KEY, with_text).await?;
+        Ok(all.into_iter().map(|sections| sections.into_iter().find(|section| section.key == key)).collect())
     }
 
     /// Result of the last check; null before the first.
     async fn quality(projects: &[&Self], ctx: &Context<'_>) -> Result<Vec<Option<QualityReport>>> {
-        let mut reports = load_all(ctx, projects.iter().map(|project| ReportOf(project.row.id))).await?;
-        let of = |project: &&Self| reports.take(&ReportOf(project.row.id)).map(|(report, at)| QualityReport::of(report, at));
+        let mut reports = load_all(ctx, projects.iter().map(|project| ReportOf(project.project))).await?;
+        let of = |project: &&Self| reports.take(&ReportOf(project.project)).map(|(report, at)| QualityReport::of(report, at));
         Ok(projects.iter().map(of).collect())
     }
 
     /// What models have cost for this project, all attempts together.
     async fn generation_cost(&self, ctx: &Context<'_>) -> Result<Money> {
-        Ok(load_required(ctx, SpendOfProject(self.row.id)).await?.into())
+        Ok(load_required(ctx, SpendOfProject(self.project)).await?.into())
     }
 
     /// Runs and attempts that concerned this project, newest first.
@@ -149,26 +162,43 @@ impl Project {
         #[graphql(desc = "At most this many, from the start; 1 to 100.", default_with = "Some(20)")] first: Option<i32>,
         #[graphql(desc = "Only what comes after this cursor.")] after: Option<String>,
     ) -> Result<GenerationAttemptConnection> {
-        let page = load_required(ctx, AttemptsOf(self.row.id, forward(first, after))).await?;
-        Ok(GenerationAttemptConnection::new(page, Total::AttemptsOfProject(self.row.id)))
+        let page = load_required(ctx, AttemptsOf(self.project, forward(first, after))).await?;
+        Ok(GenerationAttemptConnection::new(page, Total::AttemptsOfProject(self.project)))
     }
 
     /// Who approved it.
     async fn approved_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
-        user(ctx, self.row.approved_by).await.transpose()
+        user(ctx, self.approved_by).await.transpose()
     }
 
     /// Where it came from.
     async fn imported_by(&self, ctx: &Context<'_>) -> Option<Result<ImportJob>> {
-        let import = self.row.imported_by?;
+        let import = self.imported_by?;
         load(ctx, import).await.map_err(Into::into).map(|import| import.map(ImportJob::from)).transpose()
     }
 
     /// Position in the event stream that matches this answer.
     async fn event_cursor(&self, ctx: &Context<'_>) -> Result<EventCursor> {
-        let batch = load_required(ctx, self.row.batch).await?;
+        let batch = load_required(ctx, self.batch).await?;
         Ok(EventCursor(events::EventCursor { stream: batch.id.0, sequence: batch.event_sequence }.to_string()))
     }
+}
+
+/// Sections of each of several projects, in one statement.
+async fn sections_of(projects: &[&Project], ctx: &Context<'_>, parts: SectionParts, with_text: bool) -> Result<Vec<Vec<Section>>> {
+    let (services, actor) = caller(ctx)?;
+    let ids: Vec<ProjectId> = projects.iter().map(|project| project.project).collect();
+    let found: HashMap<ProjectId, Vec<Section>> = if with_text {
+        into_sections(services.sections.load_parts_with_texts(actor, &ids, parts).await?)
+    } else {
+        into_sections(services.sections.load_parts(actor, &ids, parts).await?)
+    };
+    let mut found = Found::new(ids.iter().copied(), found);
+    Ok(ids.iter().map(|id| found.take(id).unwrap_or_default()).collect())
+}
+
+fn into_sections<T: Into<Section>>(found: HashMap<ProjectId, Vec<T>>) -> HashMap<ProjectId, Vec<Section>> {
+    found.into_iter().map(|(project, rows)| (project, rows.into_iter().map(Into::into).collect())).collect()
 }
 
 connection! {
@@ -261,10 +291,11 @@ pub(super) async fn lists_of_batches(
     filter: Option<ProjectFilter>,
     order_by: Option<Vec<ProjectOrder>>,
     page: PageArgs,
+    parts: ProjectParts,
 ) -> Result<Vec<ProjectConnection>> {
     let (services, actor) = caller(ctx)?;
     let filter = filter.map(domain::ProjectFilter::from).unwrap_or_default();
-    let pages = services.projects.load_pages(actor, batches, &filter, &order(order_by), &page).await?;
+    let pages = services.projects.load_pages(actor, batches, &filter, &order(order_by), &page, parts).await?;
     let mut pages = Found::new(batches.iter().copied(), pages);
     let missing = || Error::internal("a batch without its page of projects");
     let connection = |batch: &BatchId| {
@@ -400,7 +431,8 @@ impl ProjectsQuery {
     ) -> Result<ProjectConnection> {
         let (services, actor) = caller(ctx)?;
         let filter = filter.map(domain::ProjectFilter::from).unwrap_or_default();
-        let page = services.projects.list(actor, &filter, &order(order_by), &PageArgs { first, after, last, before }).await?;
+        let parts = parts::of_projects(&graphql_gate::selection::<ProjectConnection>(ctx)?);
+        let page = services.projects.list(actor, &filter, &order(order_by), &PageArgs { first, after, last, before }, parts).await?;
         Ok(ProjectConnection::new(page, Total::Projects(Box::new(filter))))
     }
 }

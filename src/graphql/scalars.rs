@@ -1,15 +1,54 @@
 //! The contract's own scalars. Decimals never pass through a float, moments are UTC with milliseconds.
 
+use crate::domain::ids::{GlobalId, MAX_GLOBAL};
 use crate::domain::money::Pence;
 use crate::error::{Error, ProblemCode, Result};
-use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use async_graphql::parser::types::Field;
+use async_graphql::registry::Registry;
+use async_graphql::{
+    ContextSelectionSet, ID, InputValueError, InputValueResult, OutputType, Positioned, Scalar, ScalarType, ServerResult, Value,
+};
 use chrono::{NaiveDate, SecondsFormat, Utc};
 use graphql_gate::Output;
+use graphql_gate::plan::Plan;
+use graphql_gate::write::{Null, Writer};
 use rust_decimal::Decimal as Exact;
+use std::borrow::Cow;
 
 const A_MOMENT: &str = "Write a moment as RFC 3339, such as 2026-03-31T16:05:09Z.";
 const A_DAY: &str = "Write a day as YYYY-MM-DD, such as 2026-03-31.";
 const A_DECIMAL: &str = "Write a decimal number as a string, such as \"148200.00\".";
+
+/// The id of an object: an `ID` that is written in its opaque form only where it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectId(GlobalId);
+
+impl<T: Into<GlobalId>> From<T> for ObjectId {
+    fn from(id: T) -> Self {
+        Self(id.into())
+    }
+}
+
+impl Output for ObjectId {
+    fn write(&self, _: &Plan, writer: &mut Writer) -> std::result::Result<(), Null> {
+        writer.string(self.0.write(&mut [0; MAX_GLOBAL]));
+        Ok(())
+    }
+}
+
+impl OutputType for ObjectId {
+    fn type_name() -> Cow<'static, str> {
+        <ID as OutputType>::type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        <ID as OutputType>::create_type_info(registry)
+    }
+
+    async fn resolve(&self, _: &ContextSelectionSet<'_>, _: &Positioned<Field>) -> ServerResult<Value> {
+        Ok(Value::String(self.0.to_string()))
+    }
+}
 
 /// A moment in UTC, RFC 3339 with milliseconds, such as 2026-03-31T16:05:09.120Z.
 #[derive(Debug, Clone, Copy, Output)]

@@ -7,7 +7,7 @@ use super::jobs::{UserError, settle};
 use super::people::{User, user};
 use super::projects::Project;
 use super::quality::QualityReport;
-use super::scalars::DateTime;
+use super::scalars::{DateTime, ObjectId};
 use crate::domain::generations::NewRewriting;
 use crate::domain::ids::{ProjectId, SectionId};
 use crate::domain::{sections as domain, templates};
@@ -53,9 +53,9 @@ impl From<templates::Limits> for SectionLimits {
 #[graphql(complex)]
 pub struct Section {
     /// Opaque global id.
-    pub(super) id: ID,
+    pub(super) id: ObjectId,
     /// Key in the template, such as `uncertainties`.
-    key: String,
+    pub(super) key: String,
     /// Title in the template.
     title: String,
     /// State.
@@ -72,12 +72,15 @@ pub struct Section {
     section: SectionId,
     #[graphql(skip)]
     project: ProjectId,
+    /// The newest text, if it was read together with the section.
+    #[graphql(skip)]
+    text: Option<String>,
 }
 
 impl From<domain::Section> for Section {
     fn from(row: domain::Section) -> Self {
         Self {
-            id: row.id.global().into(),
+            id: row.id.into(),
             key: row.key,
             title: row.title,
             state: row.state.into(),
@@ -87,7 +90,14 @@ impl From<domain::Section> for Section {
             limits: row.limits.into(),
             section: row.id,
             project: row.project,
+            text: None,
         }
+    }
+}
+
+impl From<domain::SectionWithText> for Section {
+    fn from(row: domain::SectionWithText) -> Self {
+        Self { text: Some(row.text), ..row.section.into() }
     }
 }
 
@@ -100,9 +110,9 @@ impl Section {
 
     /// Plain text; paragraphs are divided by a blank line.
     async fn text(sections: &[&Self], ctx: &Context<'_>) -> Result<Vec<String>> {
-        let written = sections.iter().filter(|section| section.revision > 0).map(|section| TextOf(section.section));
-        let mut texts = load_all(ctx, written).await?;
-        let of = |section: &&Self| (section.revision > 0).then(|| texts.take(&TextOf(section.section))).flatten().unwrap_or_default();
+        let written = sections.iter().filter(|section| section.text.is_none() && section.revision > 0);
+        let mut texts = load_all(ctx, written.map(|section| TextOf(section.section))).await?;
+        let of = |section: &&Self| section.text.clone().or_else(|| texts.take(&TextOf(section.section))).unwrap_or_default();
         Ok(sections.iter().map(of).collect())
     }
 
@@ -135,7 +145,7 @@ pub enum RevisionSource {
 #[graphql(complex)]
 pub struct SectionRevision {
     /// Opaque global id.
-    pub(super) id: ID,
+    pub(super) id: ObjectId,
     /// Number, from 1.
     number: i32,
     /// The text.
@@ -153,7 +163,7 @@ pub struct SectionRevision {
 impl From<domain::Revision> for SectionRevision {
     fn from(row: domain::Revision) -> Self {
         Self {
-            id: row.id.global().into(),
+            id: row.id.into(),
             number: row.number,
             text: row.text.clone(),
             source: row.source.into(),

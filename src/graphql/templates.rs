@@ -4,7 +4,7 @@ use super::connections::{Total, connection};
 use super::context::{VersionsOf, caller, forward, load_required};
 use super::jobs::{DeletePayload, UserError, settle};
 use super::people::{User, user};
-use super::scalars::DateTime;
+use super::scalars::{DateTime, ObjectId};
 use super::sections::SectionLimits;
 use crate::domain::ids::TemplateId;
 use crate::domain::templates as domain;
@@ -16,7 +16,7 @@ use graphql_gate::{Output, relations, roots};
 #[graphql(complex)]
 pub struct Template {
     /// Opaque global id.
-    pub(super) id: ID,
+    pub(super) id: ObjectId,
     /// Stable key, such as `aif-project-description`.
     key: String,
     /// Name.
@@ -38,7 +38,7 @@ pub struct Template {
 impl From<domain::Template> for Template {
     fn from(row: domain::Template) -> Self {
         Self {
-            id: row.id.global().into(),
+            id: row.id.into(),
             key: row.key.clone(),
             name: row.name.clone(),
             description: row.description.clone(),
@@ -84,7 +84,7 @@ impl Template {
 #[graphql(complex)]
 pub struct TemplateVersion {
     /// Opaque global id.
-    pub(super) id: ID,
+    pub(super) id: ObjectId,
     /// Number, from 1.
     number: i32,
     /// Sections in order.
@@ -102,7 +102,7 @@ pub struct TemplateVersion {
 impl From<domain::TemplateVersion> for TemplateVersion {
     fn from(row: domain::TemplateVersion) -> Self {
         Self {
-            id: row.id.global().into(),
+            id: row.id.into(),
             number: row.number,
             sections: row.sections.iter().cloned().map(TemplateSection::from).collect(),
             instructions: row.instructions.clone(),

@@ -26,6 +26,11 @@ pub const TEXT_COST: u64 = 5;
 pub const SCAN_COST: u64 = 50;
 /// Cost of looking for a text in a list, besides the list itself: no index helps.
 pub const SEARCH_COST: u64 = 400;
+/// Most lists of an operation, wherever they stand and however many items are around them: each is a statement, which takes
+/// about a millisecond before it gives its first row.
+pub const MAX_LISTS: u64 = 30;
+/// Most lists of an operation that are searched for a text.
+pub const MAX_SEARCHES: u64 = 4;
 /// Fields that are texts. Names are enough: no other type has them for something short.
 const TEXTS: [&str; 9] =
     ["text", "advanceSought", "baseline", "uncertainties", "workUndertaken", "outcome", "guidance", "instructions", "description"];
@@ -39,6 +44,10 @@ const FREE_ROOT: &str = "rateLimit";
 pub struct Plan {
     fixed: u64,
     lists: Vec<(Size, Plan)>,
+    /// Pages, counted once for their place.
+    pages: u64,
+    /// For each filter whether it searches for a text.
+    searches: Vec<Size>,
 }
 
 /// How many items a list has.
@@ -80,20 +89,35 @@ impl Plan {
             .fold(self.fixed, |sum, (size, each)| sum.saturating_add(size.items(variables).saturating_mul(each.cost(variables))))
     }
 
-    const fn fixed(fixed: u64) -> Self {
-        Self { fixed, lists: Vec::new() }
+    /// The number of lists that are read a page of.
+    pub fn pages(&self) -> u64 {
+        self.lists.iter().fold(self.pages, |sum, (_, each)| sum.saturating_add(each.pages()))
+    }
+
+    /// The number of lists that are searched for a text with these variables.
+    pub fn searches(&self, variables: &Variables) -> u64 {
+        let own: u64 = self.searches.iter().map(|search| search.items(variables)).sum();
+        self.lists.iter().fold(own, |sum, (_, each)| sum.saturating_add(each.searches(variables)))
+    }
+
+    fn fixed(fixed: u64) -> Self {
+        Self { fixed, ..Self::default() }
     }
 
     fn add(&mut self, other: Self) {
         self.fixed = self.fixed.saturating_add(other.fixed);
+        self.pages = self.pages.saturating_add(other.pages);
         self.lists.extend(other.lists);
+        self.searches.extend(other.searches);
     }
 
     /// Adds what is selected of each item of a list.
     fn add_each(&mut self, size: Size, each: Self) {
         match size {
-            Size::Fixed(items) if each.lists.is_empty() => self.fixed = self.fixed.saturating_add(items.saturating_mul(each.fixed)),
             Size::Fixed(1) => self.add(each),
+            Size::Fixed(items) if each.lists.is_empty() => {
+                self.add(Self { fixed: items.saturating_mul(each.fixed), ..each });
+            }
             _ => self.lists.push((size, each)),
         }
     }
@@ -147,11 +171,14 @@ impl Planner<'_> {
         };
         plan.fixed = plan.fixed.saturating_add(own);
         if let Some(search) = search(field) {
+            plan.searches.push(search.clone());
             plan.add_each(search, Plan::fixed(SEARCH_COST));
         }
         let shape = self.types.field(parent, &field.name.node);
         let below = |page: &Size| self.selections(&field.selection_set.node, shape.map(|shape| named(&shape.ty)), page);
-        match shape.map_or(Items::One, |shape| shape.items) {
+        let items = shape.map_or(Items::One, |shape| shape.items);
+        plan.pages += u64::from(matches!(items, Items::Connection { .. } | Items::Page { .. }));
+        match items {
             Items::One => plan.add(below(&Size::Fixed(1))),
             Items::Connection { default } => plan.add(below(&page_size(field, default))),
             Items::OfConnection => plan.add_each(page.clone(), below(&Size::Fixed(1))),
@@ -340,6 +367,23 @@ mod tests {
         assert_eq!(cost_with("mutation($i: [ID!]!) { drop(ids: $i) { id } }", json!({ "i": [1, 2] })), 2 * MUTATION_COST + 1);
         assert_eq!(cost("subscription { changes { id } }"), SUBSCRIPTION_COST + 1);
         assert_eq!(cost("{ __schema { types { name } } __type(name: \"Pet\") { name } }"), SCHEMA_COST + 2 + TYPE_COST + 1);
+    }
+
+    #[test]
+    fn lists_and_searches_are_counted_by_their_places() {
+        let plan = |query: &str| {
+            let document = parse_query(query).unwrap();
+            let (_, operation) = document.operations.iter().next().unwrap();
+            Plan::of(&document, &operation.node, &SchemaTypes::of(SDL).unwrap())
+        };
+        let nested = plan(
+            "query($n: Int) { pets(first: $n) { nodes { friends(first: 100) { totalCount } friends { totalCount } } } dogs { totalCount } }",
+        );
+        assert_eq!(nested.pages(), 4);
+        assert_eq!(plan("{ a: rows { a } ...f } fragment f on Query { b: rows { a } me { id } nodes(ids: [1]) { id } }").pages(), 2);
+        let search = plan("query($f: Filter) { a: found(filter: $f) { a } b: found(filter: { text: \"x\" }) { a } c: found { a } }");
+        let with = |filter: serde_json::Value| search.searches(&Variables::from_json(json!({ "f": filter })));
+        assert_eq!((with(json!({ "text": "x" })), with(json!({ "other": 1 }))), (2, 1));
     }
 
     #[test]

@@ -2,7 +2,12 @@
 //! variables. What does not depend on variables is done once for each text. It is shared by HTTP and WebSocket and must
 //! know neither. What async-graphql checks itself is left to it.
 
-use super::{coercion, cost::Plan, guard, json, merging, roots, typename, types::SchemaTypes};
+use super::{
+    coercion,
+    cost::{MAX_LISTS, MAX_SEARCHES, Plan},
+    guard, json, merging, roots, typename,
+    types::SchemaTypes,
+};
 use crate::{
     error::{Error, FaultCode, Result},
     graphql::info::MAX_COMPLEXITY,
@@ -181,7 +186,7 @@ struct Accepted {
     public: bool,
     plan: Plan,
     variables: Vec<Positioned<VariableDefinition>>,
-    /// True if a key of its root is repeated: the answers have to be merged.
+    /// True if a key of its root is repeated, on conditions: the answers have to be merged.
     repeats_a_key: bool,
 }
 
@@ -239,12 +244,17 @@ fn accept(text: &str, name: Option<&str>, rules: &Rules) -> Result<Accepted, Rej
     merging::check(&document, &rules.types)?;
     coercion::check_literals(&document, operation, &rules.types)?;
     let public = kind == OperationType::Query && fields.iter().all(|field| roots::is_public(&field.node.name.node));
-    let plan = Plan::of(&document, operation, &rules.types);
-    let repeats_a_key = graphql_gate::respond::repeats_a_root_key(&document, operation);
+    let mut repeats_a_key = graphql_gate::respond::repeats_a_root_key(&document, operation);
     let (own_name, variables) = (own_name.cloned(), operation.variable_definitions.clone());
-    if kind == OperationType::Subscription {
-        roots::lift(&mut document, name, rules.types.subscription());
+    if repeats_a_key || kind == OperationType::Subscription {
+        repeats_a_key = !roots::lift(&mut document, name, rules.types.root(kind)) && repeats_a_key;
     }
+    if repeats_a_key && kind == OperationType::Mutation {
+        let message =
+            "A root field of a mutation is mentioned several times under one name, and a directive says whether. Mention it once.";
+        return Err(Rejection::invalid(message, Vec::new()));
+    }
+    let plan = Plan::of(&document, choose(&document, name)?.1, &rules.types);
     typename::mend(&mut document)?;
     let is_sole = document.operations.iter().count() == 1;
     Ok(Accepted { document, name: own_name, is_sole, kind, public, plan, variables, repeats_a_key })
@@ -257,6 +267,16 @@ fn finish(mut request: Request, accepted: &Accepted, types: &SchemaTypes) -> Res
     if cost > MAX_COMPLEXITY as u64 {
         let message = "The operation costs too much: a field costs a point, times the items of the pages it is in. Ask for smaller pages or fewer fields.";
         return Err(Rejection::too_complex(message, MAX_COMPLEXITY as u64, cost));
+    }
+    let (pages, searches) = (accepted.plan.pages(), accepted.plan.searches(&request.variables));
+    if pages > MAX_LISTS {
+        let message = format!("The operation reads {pages} lists; {MAX_LISTS} are read at once. Ask in several operations.");
+        return Err(Rejection::too_complex(message, MAX_LISTS, pages));
+    }
+    if searches > MAX_SEARCHES {
+        let message =
+            format!("The operation searches {searches} lists for a text; {MAX_SEARCHES} are searched at once. Ask in several operations.");
+        return Err(Rejection::too_complex(message, MAX_SEARCHES, searches));
     }
     // async-graphql takes the document for itself; its names and texts are shared, so this is cheaper than to parse
     request.set_parsed_query(accepted.document.clone());

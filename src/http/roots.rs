@@ -56,53 +56,53 @@ pub fn check_single(fields: &[&Positioned<Field>]) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Moves the root field of a subscription out of fragments and makes one of several mentions of it: async-graphql
-/// ignores fragments there and would run a stream for each mention. A document that is not valid stays as it is.
-pub fn lift(document: &mut ExecutableDocument, name: Option<&str>, root_type: &str) {
+/// Moves root fields out of fragments and makes one of several mentions of a field: async-graphql ignores fragments at the
+/// root of a subscription, and runs a field once for each mention. False if something is in the way: a directive, or a
+/// fragment that is not on the root type. Then the document stays as it is.
+pub fn lift(document: &mut ExecutableDocument, name: Option<&str>, root_type: &str) -> bool {
     let before = reachable(document);
-    let Some(merged) = subscription(&document.operations, name).and_then(|operation| merged_root(document, operation, root_type)) else {
-        return;
+    let Some(merged) = chosen(&mut document.operations, name).cloned().and_then(|operation| merged_root(document, &operation, root_type))
+    else {
+        return false;
     };
-    let operation = match &mut document.operations {
-        DocumentOperations::Single(operation) => Some(operation),
-        DocumentOperations::Multiple(all) => match name {
-            Some(name) => all.get_mut(name),
-            None => all.values_mut().next(),
-        },
-    };
-    if let Some(operation) = operation {
-        let position = merged.pos;
-        operation.node.selection_set.node.items = vec![Positioned::new(Selection::Field(merged), position)];
+    if let Some(operation) = chosen(&mut document.operations, name) {
+        let as_selection = |field: Positioned<Field>| {
+            let position = field.pos;
+            Positioned::new(Selection::Field(field), position)
+        };
+        operation.selection_set.node.items = merged.into_iter().map(as_selection).collect();
     }
     // A fragment that only led to the root would now count as unused; one that never was used still should.
     let after = reachable(document);
     document.fragments.retain(|fragment, _| after.contains(fragment) || !before.contains(fragment));
+    true
 }
 
-fn subscription<'a>(operations: &'a DocumentOperations, name: Option<&str>) -> Option<&'a OperationDefinition> {
+fn chosen<'a>(operations: &'a mut DocumentOperations, name: Option<&str>) -> Option<&'a mut OperationDefinition> {
     let operation = match operations {
         DocumentOperations::Single(operation) => operation,
         DocumentOperations::Multiple(all) => match name {
-            Some(name) => all.get(name)?,
-            None => all.values().next()?,
+            Some(name) => all.get_mut(name)?,
+            None => all.values_mut().next()?,
         },
     };
-    (operation.node.ty == OperationType::Subscription).then_some(&operation.node)
+    Some(&mut operation.node)
 }
 
-/// `None` if there is nothing to change or a fragment is not on the root type or has directives.
-fn merged_root(document: &ExecutableDocument, operation: &OperationDefinition, root_type: &str) -> Option<Positioned<Field>> {
-    if let [item] = operation.selection_set.node.items.as_slice()
-        && matches!(item.node, Selection::Field(_))
-    {
+/// The root fields, one for each key, in the order of their first mention.
+fn merged_root(document: &ExecutableDocument, operation: &OperationDefinition, root_type: &str) -> Option<Vec<Positioned<Field>>> {
+    if !is_liftable(document, &operation.selection_set.node, root_type) {
         return None;
     }
-    let liftable = |set: &SelectionSet| is_liftable(document, set, root_type);
-    liftable(&operation.selection_set.node).then_some(())?;
-    let mut fields = fields(document, operation).into_iter();
-    let mut merged = fields.next()?.clone();
-    for field in fields {
-        merged.node.selection_set.node.items.extend(field.node.selection_set.node.items.iter().cloned());
+    let mut merged: Vec<Positioned<Field>> = Vec::new();
+    for field in fields(document, operation) {
+        let key = &field.node.response_key().node;
+        match merged.iter_mut().find(|known| known.node.response_key().node == *key) {
+            // which of the two would be skipped cannot be said of one field
+            Some(known) if !(known.node.directives.is_empty() && field.node.directives.is_empty()) => return None,
+            Some(known) => known.node.selection_set.node.items.extend(field.node.selection_set.node.items.iter().cloned()),
+            None => merged.push(field.clone()),
+        }
     }
     Some(merged)
 }
@@ -151,6 +151,23 @@ mod tests {
         let mut document = parse_query(query).unwrap();
         lift(&mut document, None, "Subscription");
         document
+    }
+
+    #[test]
+    fn several_mentions_of_a_root_field_become_one_unless_a_directive_is_in_the_way() {
+        let mut document = parse_query("mutation { a(n: 1) { x } ...f b: a { y } } fragment f on Mutation { a(n: 1) { z } }").unwrap();
+        assert!(lift(&mut document, None, "Mutation"));
+        let (_, operation) = document.operations.iter().next().unwrap();
+        let found: Vec<_> = fields(&document, &operation.node)
+            .iter()
+            .map(|field| (field.node.response_key().node.to_string(), field.node.selection_set.node.items.len()))
+            .collect();
+        assert_eq!(found, [("a".to_owned(), 2), ("b".to_owned(), 1)]);
+        for kept in
+            ["{ a @skip(if: false) { x } a { y } }", "{ a { x } ... @include(if: true) { a { y } } }", "{ a { x } ... on T { a { y } } }"]
+        {
+            assert!(!lift(&mut parse_query(kept).unwrap(), None, "Query"), "{kept}");
+        }
     }
 
     #[test]

@@ -155,11 +155,6 @@ impl SchemaTypes {
         Ok(Self { types, inputs, roots })
     }
 
-    /// Name of the subscription root.
-    pub fn subscription(&self) -> &str {
-        &self.roots[2]
-    }
-
     /// Name of a root.
     pub fn root(&self, kind: OperationType) -> &str {
         let [query, mutation, subscription] = &self.roots;

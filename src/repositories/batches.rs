@@ -1,53 +1,52 @@
 //! Rows of batches and what is summed over their projects.
 
-use super::db::{Arg, Sql, Tx, id_list, like_text};
+use super::db::{Arg, Narrow, Sql, Tx, Word, id_list, like_text};
 use super::keyset::{SortKey, push_page};
 use crate::domain::actor::Actor;
-use crate::domain::batches::{Batch, BatchActivity, BatchFilter, BatchLifecycle, BatchOrderField, BatchSummary, Claim};
+use crate::domain::batches::{
+    Batch, BatchActivity, BatchFilter, BatchLifecycle, BatchOrderField, BatchParts, BatchSummary, Claim, ReliefScheme,
+};
 use crate::domain::ids::{BatchId, TemplateId, UserId, WorkspaceId};
 use crate::domain::money::Pence;
 use crate::domain::paging::{Direction, KeyValue, Page, PageRequest, Position};
 use crate::domain::projects::ProjectStatus;
-use crate::error::{Error, Result};
-use crate::on;
+use crate::error::Result;
+use crate::{narrow_row, on};
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::AssertSqlSafe;
 use std::collections::HashMap;
+use std::sync::Arc;
 use uuid::Uuid;
 
-const COLUMNS: &str = "b.id, b.name, b.description, b.external_ref, b.revision, b.archived_at, b.deleted_at, b.purge_after, b.company_name,
-    b.period_start, b.period_end, b.scheme, b.notification_required, b.template_id, b.project_count, b.expenditure_pence, b.event_sequence,
-    b.created_by, b.created_at, b.updated_at";
-
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: Uuid,
-    name: String,
-    description: Option<String>,
-    external_ref: Option<String>,
-    revision: i32,
-    archived_at: Option<DateTime<Utc>>,
-    deleted_at: Option<DateTime<Utc>>,
-    purge_after: Option<DateTime<Utc>>,
-    company_name: Option<String>,
-    period_start: Option<NaiveDate>,
-    period_end: Option<NaiveDate>,
-    scheme: Option<String>,
-    notification_required: Option<bool>,
-    template_id: Uuid,
-    project_count: i32,
-    expenditure_pence: i64,
-    event_sequence: i64,
-    created_by: Option<Uuid>,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
+narrow_row! {
+    struct Row, BatchParts;
+    always { id: Uuid = "b.id", }
+    NAME { name: String = "b.name", }
+    DESCRIPTION { description: Option<String> = "b.description", }
+    REF { external_ref: Option<String> = "b.external_ref", }
+    REVISION { revision: i32 = "b.revision", }
+    LIFECYCLE {
+        archived_at: Option<DateTime<Utc>> = "b.archived_at",
+        deleted_at: Option<DateTime<Utc>> = "b.deleted_at",
+        purge_after: Option<DateTime<Utc>> = "b.purge_after",
+    }
+    CLAIM {
+        company_name: Option<String> = "b.company_name",
+        period_start: Option<NaiveDate> = "b.period_start",
+        period_end: Option<NaiveDate> = "b.period_end",
+        scheme: Option<Word<ReliefScheme>> = "b.scheme",
+        notification_required: Option<bool> = "b.notification_required",
+    }
+    TEMPLATE { template_id: Uuid = "b.template_id", }
+    SUMS { project_count: i32 = "b.project_count", expenditure_pence: i64 = "b.expenditure_pence", }
+    EVENTS { event_sequence: i64 = "b.event_sequence", }
+    CREATION { created_by: Option<Uuid> = "b.created_by", created_at: DateTime<Utc> = "b.created_at", }
+    UPDATED { updated_at: DateTime<Utc> = "b.updated_at", }
 }
 
-impl TryFrom<Row> for Batch {
-    type Error = Error;
-
-    fn try_from(row: Row) -> Result<Self> {
-        Ok(Self {
+impl From<Row> for Batch {
+    fn from(row: Row) -> Self {
+        Self {
             id: BatchId(row.id),
             name: row.name,
             description: row.description,
@@ -60,7 +59,7 @@ impl TryFrom<Row> for Batch {
                 company_name: row.company_name,
                 period_start: row.period_start,
                 period_end: row.period_end,
-                scheme: row.scheme.as_deref().map(str::parse).transpose()?,
+                scheme: row.scheme.map(|word| word.0),
                 notification_required: row.notification_required,
             },
             template: TemplateId(row.template_id),
@@ -70,8 +69,12 @@ impl TryFrom<Row> for Batch {
             created_by: row.created_by.map(UserId),
             created_at: row.created_at,
             updated_at: row.updated_at,
-        })
+        }
     }
+}
+
+fn columns() -> String {
+    Row::columns(BatchParts::all())
 }
 
 fn search_text(batch: &Batch) -> String {
@@ -166,9 +169,9 @@ pub async fn lock_in(tx: &mut Tx, workspace: WorkspaceId, id: BatchId) -> Result
 }
 
 async fn find_with(tx: &mut Tx, workspace: WorkspaceId, id: BatchId, lock: &str) -> Result<Option<Batch>> {
-    let sql = format!("SELECT {COLUMNS} FROM batches b WHERE b.id = $1 AND b.workspace_id = $2{lock}");
+    let sql = format!("SELECT {} FROM batches b WHERE b.id = $1 AND b.workspace_id = $2{lock}", columns());
     let row: Option<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(id.0).bind(workspace.0).fetch_optional(c).await?);
-    row.map(Batch::try_from).transpose()
+    Ok(row.map(Batch::from))
 }
 
 /// Batches by id, in no particular order.
@@ -176,10 +179,10 @@ async fn find_with(tx: &mut Tx, workspace: WorkspaceId, id: BatchId, lock: &str)
 /// # Errors
 /// As the database says.
 pub async fn load(tx: &mut Tx, workspace: WorkspaceId, ids: &[BatchId]) -> Result<Vec<Batch>> {
-    let sql = format!("SELECT {COLUMNS} FROM batches b WHERE b.workspace_id = $1 AND {}", tx.in_ids("b.id", 2));
+    let sql = format!("SELECT {} FROM batches b WHERE b.workspace_id = $1 AND {}", columns(), tx.in_ids("b.id", 2));
     let list = id_list(ids.iter().map(|id| id.0));
     let rows: Vec<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(workspace.0).bind(list).fetch_all(c).await?);
-    rows.into_iter().map(Batch::try_from).collect()
+    Ok(rows.into_iter().map(Batch::from).collect())
 }
 
 /// The sort keys and the name of an order.
@@ -210,7 +213,19 @@ fn keys(order: &[(BatchOrderField, Direction)]) -> (Vec<SortKey>, String) {
     (keys, format!("batches{order:?}:{kinds}"))
 }
 
-fn position(batch: &Batch, order: &[(BatchOrderField, Direction)], name: &str) -> Position {
+/// What a page's cursors are made of.
+fn parts_of_order(order: &[(BatchOrderField, Direction)]) -> BatchParts {
+    let part = |(field, _): &(BatchOrderField, Direction)| match field {
+        BatchOrderField::Name => BatchParts::NAME,
+        BatchOrderField::CreatedAt => BatchParts::CREATION,
+        BatchOrderField::UpdatedAt => BatchParts::UPDATED,
+        BatchOrderField::ProjectCount | BatchOrderField::Expenditure => BatchParts::SUMS,
+        BatchOrderField::NotificationDue => BatchParts::CLAIM,
+    };
+    order.iter().map(part).collect()
+}
+
+fn position(batch: &Batch, order: &[(BatchOrderField, Direction)], name: &Arc<str>) -> Position {
     let mut values: Vec<KeyValue> = order
         .iter()
         .map(|(field, direction)| match field {
@@ -226,7 +241,7 @@ fn position(batch: &Batch, order: &[(BatchOrderField, Direction)], name: &str) -
         })
         .collect();
     values.push(KeyValue::Id(batch.id.0));
-    Position::new(name, values)
+    Position::new(Arc::clone(name), values)
 }
 
 /// Name of an order, which cursors of this list carry.
@@ -235,7 +250,7 @@ pub fn order_name(order: &[(BatchOrderField, Direction)]) -> String {
     keys(order).1
 }
 
-/// A page of the workspace's batches that are not deleted.
+/// A page of the workspace's batches that are not deleted, of which these parts are read.
 ///
 /// # Errors
 /// As the database says.
@@ -245,20 +260,19 @@ pub async fn list(
     filter: &BatchFilter,
     order: &[(BatchOrderField, Direction)],
     request: &PageRequest,
+    parts: BatchParts,
 ) -> Result<Page<Batch>> {
-    let (keys, name) = keys(order);
-    let mut sql = Sql::new(format!("SELECT {COLUMNS}"));
+    let ((keys, name), parts) = (keys(order), parts | parts_of_order(order));
+    let name = name.into();
+    let mut sql = Sql::new(format!("SELECT {}", Row::columns(parts)));
     push_filter(&mut sql, actor.workspace, filter);
     push_page(&mut sql, &keys, request);
-    let rows: Vec<Row> = sql.fetch_all(tx).await?;
-    let batches = rows.into_iter().map(Batch::try_from).collect::<Result<Vec<_>>>()?;
-    let rows = batches
-        .into_iter()
-        .map(|batch| {
-            let at = position(&batch, order, &name);
-            (batch, at)
-        })
-        .collect();
+    let with_position = |row| {
+        let batch = Batch::from(row);
+        let at = position(&batch, order, &name);
+        (batch, at)
+    };
+    let rows = sql.fetch_parts::<Row>(tx, parts).await?.into_iter().map(with_position).collect();
     Ok(Page::from_rows(rows, request))
 }
 

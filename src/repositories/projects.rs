@@ -1,68 +1,63 @@
 //! Rows of projects, their facts and the reports of their checks.
 
 use super::batches::push_words;
-use super::db::{Arg, Sql, Tx, id_list, like_text, storable};
+use super::db::{Arg, Narrow, Sql, Tx, Word, id_list, like_text, storable};
 use super::keyset::{self, SortKey, push_page};
 use crate::domain::ids::{BatchId, ImportId, ProjectId, TemplateVersionId, UserId, WorkspaceId};
 use crate::domain::money::Pence;
 use crate::domain::paging::{Direction, KeyValue, Page, PageRequest, Position};
-use crate::domain::projects::{Costs, Facts, Project, ProjectDraft, ProjectFilter, ProjectOrderField, ProjectStatus, natural_key};
+use crate::domain::projects::{
+    Costs, Facts, Project, ProjectDraft, ProjectFilter, ProjectOrderField, ProjectParts, ProjectStatus, natural_key,
+};
 use crate::domain::quality::Report;
 use crate::error::{Error, Result};
-use crate::on;
+use crate::{narrow_row, on};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use sqlx::types::Json;
 use std::collections::HashMap;
+use std::sync::Arc;
 use uuid::Uuid;
 
-const COLUMNS: &str = "p.id, p.batch_id, p.external_ref, p.name, p.revision, p.status, p.deleted_at, p.start_date, p.staff,
-    p.externally_provided_workers, p.contracted_out, p.consumables, p.software, p.cloud_computing, p.data_licences,
-    p.clinical_trial_volunteers, p.qualifying_indirect_activities, p.template_version_id, p.aif_pinned, p.score, p.approved_by,
-    p.approved_at, p.import_id, p.import_row, p.created_at, p.updated_at";
-
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: Uuid,
-    batch_id: Uuid,
-    external_ref: Option<String>,
-    name: String,
-    revision: i32,
-    status: String,
-    deleted_at: Option<DateTime<Utc>>,
-    start_date: Option<NaiveDate>,
-    staff: i64,
-    externally_provided_workers: i64,
-    contracted_out: i64,
-    consumables: i64,
-    software: i64,
-    cloud_computing: i64,
-    data_licences: i64,
-    clinical_trial_volunteers: i64,
-    qualifying_indirect_activities: i64,
-    template_version_id: Uuid,
-    aif_pinned: bool,
-    score: Option<i32>,
-    approved_by: Option<Uuid>,
-    approved_at: Option<DateTime<Utc>>,
-    import_id: Option<Uuid>,
-    import_row: Option<i32>,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
+narrow_row! {
+    struct Row, ProjectParts;
+    always { id: Uuid = "p.id", batch_id: Uuid = "p.batch_id", }
+    REF { external_ref: Option<String> = "p.external_ref", }
+    NAME { name: String = "p.name", }
+    REVISION { revision: i32 = "p.revision", }
+    STATUS { status: Word<ProjectStatus> = "p.status", }
+    DELETED { deleted_at: Option<DateTime<Utc>> = "p.deleted_at", }
+    START { start_date: Option<NaiveDate> = "p.start_date", }
+    COSTS {
+        staff: i64 = "p.staff",
+        externally_provided_workers: i64 = "p.externally_provided_workers",
+        contracted_out: i64 = "p.contracted_out",
+        consumables: i64 = "p.consumables",
+        software: i64 = "p.software",
+        cloud_computing: i64 = "p.cloud_computing",
+        data_licences: i64 = "p.data_licences",
+        clinical_trial_volunteers: i64 = "p.clinical_trial_volunteers",
+        qualifying_indirect_activities: i64 = "p.qualifying_indirect_activities",
+    }
+    TEMPLATE { template_version_id: Uuid = "p.template_version_id", }
+    PIN { aif_pinned: bool = "p.aif_pinned", }
+    SCORE { score: Option<i32> = "p.score", }
+    APPROVAL { approved_by: Option<Uuid> = "p.approved_by", approved_at: Option<DateTime<Utc>> = "p.approved_at", }
+    IMPORT { import_id: Option<Uuid> = "p.import_id", import_row: Option<i32> = "p.import_row", }
+    CREATED { created_at: DateTime<Utc> = "p.created_at", }
+    UPDATED { updated_at: DateTime<Utc> = "p.updated_at", }
 }
 
-impl TryFrom<Row> for Project {
-    type Error = Error;
-
-    fn try_from(row: Row) -> Result<Self> {
-        Ok(Self {
+impl From<Row> for Project {
+    fn from(row: Row) -> Self {
+        Self {
             id: ProjectId(row.id),
             batch: BatchId(row.batch_id),
             external_ref: row.external_ref,
             name: row.name,
             revision: row.revision,
-            status: row.status.parse()?,
+            status: row.status.0,
             deleted_at: row.deleted_at,
             start_date: row.start_date,
             costs: Costs {
@@ -85,8 +80,12 @@ impl TryFrom<Row> for Project {
             import_row: row.import_row,
             created_at: row.created_at,
             updated_at: row.updated_at,
-        })
+        }
     }
+}
+
+fn columns() -> String {
+    Row::columns(ProjectParts::all())
 }
 
 /// A project that is about to be stored.
@@ -308,11 +307,12 @@ pub async fn find(tx: &mut Tx, workspace: WorkspaceId, id: ProjectId) -> Result<
 pub async fn find_by_ref(tx: &mut Tx, workspace: WorkspaceId, batch: BatchId, external_ref: &str) -> Result<Option<Project>> {
     let external_ref = storable(external_ref);
     let sql = format!(
-        "SELECT {COLUMNS} FROM projects p WHERE p.workspace_id = $1 AND p.batch_id = $2 AND p.external_ref = $3 AND p.deleted_at IS NULL"
+        "SELECT {} FROM projects p WHERE p.workspace_id = $1 AND p.batch_id = $2 AND p.external_ref = $3 AND p.deleted_at IS NULL",
+        columns()
     );
     let row: Option<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(workspace.0).bind(batch.0).bind(&*external_ref)
         .fetch_optional(c).await?);
-    row.map(Project::try_from).transpose()
+    Ok(row.map(Project::from))
 }
 
 /// Projects by id, deleted ones too, in no particular order.
@@ -320,10 +320,10 @@ pub async fn find_by_ref(tx: &mut Tx, workspace: WorkspaceId, batch: BatchId, ex
 /// # Errors
 /// As the database says.
 pub async fn load(tx: &mut Tx, workspace: WorkspaceId, ids: &[ProjectId]) -> Result<Vec<Project>> {
-    let sql = format!("SELECT {COLUMNS} FROM projects p WHERE p.workspace_id = $1 AND {}", tx.in_ids("p.id", 2));
+    let sql = format!("SELECT {} FROM projects p WHERE p.workspace_id = $1 AND {}", columns(), tx.in_ids("p.id", 2));
     let list = id_list(ids.iter().map(|id| id.0));
     let rows: Vec<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(workspace.0).bind(list).fetch_all(c).await?);
-    rows.into_iter().map(Project::try_from).collect()
+    Ok(rows.into_iter().map(Project::from).collect())
 }
 
 /// Every project of a batch that is not deleted, oldest first.
@@ -332,10 +332,11 @@ pub async fn load(tx: &mut Tx, workspace: WorkspaceId, ids: &[ProjectId]) -> Res
 /// As the database says.
 pub async fn list_all(tx: &mut Tx, workspace: WorkspaceId, batch: BatchId) -> Result<Vec<Project>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM projects p WHERE p.workspace_id = $1 AND p.batch_id = $2 AND p.deleted_at IS NULL ORDER BY p.created_at, p.id"
+        "SELECT {} FROM projects p WHERE p.workspace_id = $1 AND p.batch_id = $2 AND p.deleted_at IS NULL ORDER BY p.created_at, p.id",
+        columns()
     );
     let rows: Vec<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(workspace.0).bind(batch.0).fetch_all(c).await?);
-    rows.into_iter().map(Project::try_from).collect()
+    Ok(rows.into_iter().map(Project::from).collect())
 }
 
 /// References and lower-case names among the given ones that projects of a batch already have.
@@ -436,7 +437,22 @@ fn keys(order: &[(ProjectOrderField, Direction)]) -> (Vec<SortKey>, String) {
     (keys, format!("projects{order:?}:{kinds}"))
 }
 
-fn position(project: &Project, order: &[(ProjectOrderField, Direction)], name: &str) -> Position {
+/// What a page's cursors are made of.
+fn parts_of_order(order: &[(ProjectOrderField, Direction)]) -> ProjectParts {
+    let part = |(field, _): &(ProjectOrderField, Direction)| match field {
+        ProjectOrderField::Name => ProjectParts::NAME,
+        ProjectOrderField::ExternalRef => ProjectParts::REF,
+        ProjectOrderField::Status => ProjectParts::STATUS,
+        ProjectOrderField::Score => ProjectParts::SCORE,
+        ProjectOrderField::Expenditure => ProjectParts::COSTS,
+        ProjectOrderField::StartDate => ProjectParts::START,
+        ProjectOrderField::CreatedAt => ProjectParts::CREATED,
+        ProjectOrderField::UpdatedAt => ProjectParts::UPDATED,
+    };
+    order.iter().map(part).collect()
+}
+
+fn position(project: &Project, order: &[(ProjectOrderField, Direction)], name: &Arc<str>) -> Position {
     let value = |field: &ProjectOrderField, ascending: bool| match field {
         ProjectOrderField::Name => KeyValue::Text(project.name.to_lowercase()),
         ProjectOrderField::ExternalRef => KeyValue::Text(match &project.external_ref {
@@ -454,7 +470,7 @@ fn position(project: &Project, order: &[(ProjectOrderField, Direction)], name: &
     };
     let mut values: Vec<_> = order.iter().map(|(field, direction)| value(field, *direction == Direction::Asc)).collect();
     values.push(KeyValue::Id(project.id.0));
-    Position::new(name, values)
+    Position::new(Arc::clone(name), values)
 }
 
 /// Name of an order, which cursors of this list carry.
@@ -463,7 +479,7 @@ pub fn order_name(order: &[(ProjectOrderField, Direction)]) -> String {
     keys(order).1
 }
 
-/// A page of projects.
+/// A page of projects, of which these parts are read.
 ///
 /// # Errors
 /// As the database says.
@@ -473,18 +489,23 @@ pub async fn list(
     filter: &ProjectFilter,
     order: &[(ProjectOrderField, Direction)],
     request: &PageRequest,
+    parts: ProjectParts,
 ) -> Result<Page<Project>> {
-    let (keys, name) = keys(order);
-    let mut sql = Sql::new(format!("SELECT {COLUMNS}"));
+    let ((keys, name), parts) = (keys(order), parts | parts_of_order(order));
+    let name = name.into();
+    let mut sql = Sql::new(format!("SELECT {}", Row::columns(parts)));
     push_filter(&mut sql, tx, workspace, filter);
     push_page(&mut sql, &keys, request);
-    let rows: Vec<Row> = sql.fetch_all(tx).await?;
-    let projects = rows.into_iter().map(Project::try_from).collect::<Result<Vec<_>>>()?;
-    let rows = projects.into_iter().map(|project| (position(&project, order, &name), project)).map(|(at, project)| (project, at)).collect();
+    let with_position = |row| {
+        let project = Project::from(row);
+        let at = position(&project, order, &name);
+        (project, at)
+    };
+    let rows = sql.fetch_parts::<Row>(tx, parts).await?.into_iter().map(with_position).collect();
     Ok(Page::from_rows(rows, request))
 }
 
-/// A page of the projects of each of several batches; those without any are absent.
+/// A page of the projects of each of several batches, of which these parts are read; batches without any are absent.
 ///
 /// # Errors
 /// As the database says.
@@ -495,15 +516,17 @@ pub async fn load_pages(
     filter: &ProjectFilter,
     order: &[(ProjectOrderField, Direction)],
     request: &PageRequest,
+    parts: ProjectParts,
 ) -> Result<HashMap<BatchId, Page<Project>>> {
-    let (keys, name) = keys(order);
+    let ((keys, name), parts) = (keys(order), parts | parts_of_order(order));
+    let name = name.into();
     let filter = ProjectFilter { batches: Some(batches.to_vec()), batch: None, ..filter.clone() };
     let mut from = Sql::new("");
     push_filter(&mut from, tx, workspace, &filter);
-    let sql = keyset::pages_of_parents(COLUMNS, from, "p.batch_id", &keys, request);
+    let sql = keyset::pages_of_parents(&Row::columns(parts), from, "p.batch_id", &keys, request);
     let mut found = Vec::new();
-    for row in sql.fetch_all::<Row>(tx).await? {
-        let project = Project::try_from(row)?;
+    for row in sql.fetch_parts::<Row>(tx, parts).await? {
+        let project = Project::from(row);
         let at = position(&project, order, &name);
         found.push((project.batch, project, at));
     }

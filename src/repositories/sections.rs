@@ -1,60 +1,84 @@
 //! Rows of sections and their revisions. Sections are narrow; texts are read only where they are asked for.
 
-use super::db::{Arg, Sql, Tx, id_list};
+use super::db::{Arg, Narrow, Sql, Tx, Word, id_list};
 use super::keyset::{SortKey, group_pages, pages_of_parents};
 use crate::domain::ids::{AttemptId, ProjectId, RevisionId, SectionId, UserId, WorkspaceId};
 use crate::domain::paging::{KeyValue, Page, PageRequest, Position};
-use crate::domain::sections::{Revision, Section, SectionState};
+use crate::domain::sections::{Revision, RevisionSource, Section, SectionParts, SectionState, SectionWithText};
 use crate::domain::templates::Limits;
 use crate::error::{Error, Result};
-use crate::on;
+use crate::{narrow_row, on};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
 use std::collections::HashMap;
 use uuid::Uuid;
 
-const COLUMNS: &str =
-    "id, project_id, key, title, position, required, state, source, revision, word_count, char_count, min_words, max_words,
-    max_chars";
-
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: Uuid,
-    project_id: Uuid,
-    key: String,
-    title: String,
-    position: i32,
-    required: bool,
-    state: String,
-    source: Option<String>,
-    revision: i32,
-    word_count: i32,
-    char_count: i32,
-    min_words: i32,
-    max_words: i32,
-    max_chars: i32,
+narrow_row! {
+    struct Row, SectionParts;
+    always { project_id: Uuid = "s.project_id", }
+    ID { id: Uuid = "s.id", }
+    KEY { key: String = "s.key", }
+    TITLE { title: String = "s.title", }
+    PLACE { position: i32 = "s.position", required: bool = "s.required", }
+    STATE { state: Word<SectionState> = "s.state", source: Option<Word<RevisionSource>> = "s.source", }
+    REVISION { revision: i32 = "s.revision", }
+    WORDS { word_count: i32 = "s.word_count", }
+    CHARACTERS { char_count: i32 = "s.char_count", }
+    LIMITS { min_words: i32 = "s.min_words", max_words: i32 = "s.max_words", max_chars: i32 = "s.max_chars", }
 }
 
-impl TryFrom<Row> for Section {
-    type Error = Error;
+/// A row with the newest text in the column after it.
+struct WithText {
+    row: Row,
+    text: Option<String>,
+}
 
-    fn try_from(row: Row) -> Result<Self> {
-        Ok(Self {
+impl WithText {
+    fn read<'r, R: sqlx::Row>(row: Row, all: &'r R) -> sqlx::Result<Self>
+    where
+        usize: sqlx::ColumnIndex<R>,
+        Option<String>: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
+    {
+        Ok(Self { row, text: all.try_get(all.len() - 1)? })
+    }
+}
+
+impl Narrow for WithText {
+    type Parts = SectionParts;
+
+    fn columns(parts: SectionParts) -> String {
+        format!("{}, r.text", Row::columns(parts))
+    }
+
+    fn from_postgres(row: &PgRow, parts: SectionParts) -> sqlx::Result<Self> {
+        Self::read(Row::from_postgres(row, parts)?, row)
+    }
+
+    fn from_sqlite(row: &SqliteRow, parts: SectionParts) -> sqlx::Result<Self> {
+        Self::read(Row::from_sqlite(row, parts)?, row)
+    }
+}
+
+impl From<Row> for Section {
+    fn from(row: Row) -> Self {
+        Self {
             id: SectionId(row.id),
             project: ProjectId(row.project_id),
             key: row.key,
             title: row.title,
             position: row.position,
             required: row.required,
-            state: row.state.parse()?,
-            source: row.source.as_deref().map(str::parse).transpose()?,
+            state: row.state.0,
+            source: row.source.map(|word| word.0),
             revision: row.revision,
             word_count: row.word_count,
             char_count: row.char_count,
             limits: Limits { min_words: row.min_words, max_words: row.max_words, max_chars: row.max_chars },
-        })
+        }
     }
 }
 
@@ -175,9 +199,9 @@ pub async fn set_state_in(tx: &mut Tx, workspace: WorkspaceId, id: SectionId, st
 /// # Errors
 /// As the database says.
 pub async fn find(tx: &mut Tx, workspace: WorkspaceId, id: SectionId) -> Result<Option<Section>> {
-    let sql = format!("SELECT {COLUMNS} FROM sections WHERE id = $1 AND workspace_id = $2");
+    let sql = format!("SELECT {} FROM sections s WHERE s.id = $1 AND s.workspace_id = $2", Row::columns(SectionParts::all()));
     let row: Option<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(id.0).bind(workspace.0).fetch_optional(c).await?);
-    row.map(Section::try_from).transpose()
+    Ok(row.map(Section::from))
 }
 
 /// Sections of several projects that are in their template, in its order.
@@ -185,18 +209,53 @@ pub async fn find(tx: &mut Tx, workspace: WorkspaceId, id: SectionId) -> Result<
 /// # Errors
 /// As the database says.
 pub async fn load_for_projects(tx: &mut Tx, workspace: WorkspaceId, ids: &[ProjectId]) -> Result<HashMap<ProjectId, Vec<Section>>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM sections WHERE workspace_id = $1 AND {} AND position >= 0 ORDER BY project_id, position",
-        tx.in_ids("project_id", 2)
-    );
-    let list = id_list(ids.iter().map(|id| id.0));
-    let rows: Vec<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(workspace.0).bind(list).fetch_all(c).await?);
+    load_parts(tx, workspace, ids, SectionParts::all()).await
+}
+
+/// As [`load_for_projects`], of which these parts are read.
+///
+/// # Errors
+/// As the database says.
+pub async fn load_parts(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    ids: &[ProjectId],
+    parts: SectionParts,
+) -> Result<HashMap<ProjectId, Vec<Section>>> {
+    let sql = of_projects(tx, &Row::columns(parts), "", workspace, ids);
     let mut found: HashMap<ProjectId, Vec<Section>> = HashMap::new();
-    for row in rows {
-        let section = Section::try_from(row)?;
+    for row in sql.fetch_parts::<Row>(tx, parts).await? {
+        let section = Section::from(row);
         found.entry(section.project).or_default().push(section);
     }
     Ok(found)
+}
+
+/// As [`load_parts`], with the newest text of each section, in one statement.
+///
+/// # Errors
+/// As the database says.
+pub async fn load_parts_with_texts(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    ids: &[ProjectId],
+    parts: SectionParts,
+) -> Result<HashMap<ProjectId, Vec<SectionWithText>>> {
+    let join = "LEFT JOIN section_revisions r ON r.section_id = s.id AND r.number = s.revision";
+    let sql = of_projects(tx, &WithText::columns(parts), join, workspace, ids);
+    let mut found: HashMap<ProjectId, Vec<SectionWithText>> = HashMap::new();
+    for WithText { row, text } in sql.fetch_parts::<WithText>(tx, parts).await? {
+        let section = Section::from(row);
+        found.entry(section.project).or_default().push(SectionWithText { section, text: text.unwrap_or_default() });
+    }
+    Ok(found)
+}
+
+fn of_projects(tx: &Tx, columns: &str, join: &str, workspace: WorkspaceId, ids: &[ProjectId]) -> Sql {
+    let mut sql = Sql::new(format!("SELECT {columns} FROM sections s {join} WHERE s.workspace_id = "));
+    sql.bind(Arg::Id(workspace.0)).push_ids(tx, "s.project_id", ids.iter().map(|id| id.0));
+    sql.push(" AND s.position >= 0 ORDER BY s.project_id, s.position");
+    sql
 }
 
 /// Those of these projects that lack the text of a required section.

@@ -5,7 +5,8 @@ use super::core::{Core, Unit};
 use crate::adapters::events::{Bell, Topic};
 use crate::domain::actor::Actor;
 use crate::domain::batches::{
-    Batch, BatchFilter, BatchOrderField, BatchPatch, BatchSummary, Claim, MAX_DESCRIPTION_CHARS, MAX_NAME_CHARS, NewBatch, RESTORE_DAYS,
+    Batch, BatchFilter, BatchOrderField, BatchParts, BatchPatch, BatchSummary, Claim, MAX_DESCRIPTION_CHARS, MAX_NAME_CHARS, NewBatch,
+    RESTORE_DAYS,
 };
 use crate::domain::events::BatchEvent;
 use crate::domain::ids::{BatchId, TemplateId};
@@ -221,7 +222,7 @@ impl Batches {
         Ok(found.into_iter().map(|batch| (batch.id, batch)).collect())
     }
 
-    /// A page of batches that are not deleted.
+    /// A page of batches that are not deleted, of which at least these parts are read.
     ///
     /// # Errors
     /// `VALIDATION_FAILED` for wrong paging arguments.
@@ -231,10 +232,11 @@ impl Batches {
         filter: &BatchFilter,
         order: &[(BatchOrderField, Direction)],
         page: &PageArgs,
+        parts: BatchParts,
     ) -> Result<Page<Batch>> {
         let order = if order.is_empty() { DEFAULT_ORDER } else { order };
         let request = page.check(&batches::order_name(order))?;
-        batches::list(&mut self.core.db.read(actor.workspace).await?, actor, filter, order, &request).await
+        batches::list(&mut self.core.db.read(actor.workspace).await?, actor, filter, order, &request, parts).await
     }
 
     /// Number of batches that match.

@@ -10,7 +10,9 @@ use crate::domain::events::{BatchEvent, MAX_EVENT_IDS};
 use crate::domain::ids::{BatchId, ImportId, ProjectId, TemplateVersionId};
 use crate::domain::imports::{DraftRules, Required, check_draft, problems};
 use crate::domain::paging::{Direction, Page, PageArgs};
-use crate::domain::projects::{Costs, Facts, Project, ProjectDraft, ProjectFilter, ProjectOrderField, ProjectPatch, ProjectStatus};
+use crate::domain::projects::{
+    Costs, Facts, Project, ProjectDraft, ProjectFilter, ProjectOrderField, ProjectParts, ProjectPatch, ProjectStatus,
+};
 use crate::domain::quality::Report;
 use crate::error::{Error, Problem, ProblemCode, Result};
 use crate::repositories::db::{Tx, is_unique_violation};
@@ -268,7 +270,7 @@ impl Projects {
         projects::load_reports(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await
     }
 
-    /// A page of projects.
+    /// A page of projects, of which at least these parts are read.
     ///
     /// # Errors
     /// `VALIDATION_FAILED` for wrong paging arguments.
@@ -278,13 +280,15 @@ impl Projects {
         filter: &ProjectFilter,
         order: &[(ProjectOrderField, Direction)],
         page: &PageArgs,
+        parts: ProjectParts,
     ) -> Result<Page<Project>> {
         let order = if order.is_empty() { DEFAULT_ORDER } else { order };
         let request = page.check(&projects::order_name(order))?;
-        projects::list(&mut self.core.db.read(actor.workspace).await?, actor.workspace, filter, order, &request).await
+        projects::list(&mut self.core.db.read(actor.workspace).await?, actor.workspace, filter, order, &request, parts).await
     }
 
-    /// A page of the projects of each of several batches, in one statement whatever their number.
+    /// A page of the projects of each of several batches, of which at least these parts are read, in one statement whatever
+    /// their number.
     ///
     /// # Errors
     /// `VALIDATION_FAILED` for wrong paging arguments.
@@ -295,11 +299,12 @@ impl Projects {
         filter: &ProjectFilter,
         order: &[(ProjectOrderField, Direction)],
         page: &PageArgs,
+        parts: ProjectParts,
     ) -> Result<HashMap<BatchId, Page<Project>>> {
         let order = if order.is_empty() { DEFAULT_ORDER } else { order };
         let request = page.check(&projects::order_name(order))?;
-        let pages =
-            projects::load_pages(&mut self.core.db.read(actor.workspace).await?, actor.workspace, batches, filter, order, &request).await?;
+        let mut reader = self.core.db.read(actor.workspace).await?;
+        let pages = projects::load_pages(&mut reader, actor.workspace, batches, filter, order, &request, parts).await?;
         Ok(page_for_each(batches, pages, &request))
     }
 

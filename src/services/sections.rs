@@ -10,7 +10,7 @@ use crate::domain::ids::{ProjectId, RevisionId, SectionId};
 use crate::domain::paging::{Page, PageArgs};
 use crate::domain::projects::{Project, ProjectStatus};
 use crate::domain::quality::Report;
-use crate::domain::sections::{Revision, RevisionSource, Section, SectionState};
+use crate::domain::sections::{Revision, RevisionSource, Section, SectionParts, SectionState, SectionWithText};
 use crate::domain::templates::{TemplateVersion, char_count, word_count};
 use crate::error::{Error, ProblemCode, Result};
 use crate::repositories::{audit, projects, sections};
@@ -233,12 +233,25 @@ impl Sections {
         sections::find(&mut self.core.db.read(actor.workspace).await?, actor.workspace, id).await
     }
 
-    /// Sections of several projects, in the order of their templates.
+    /// Sections of several projects, in the order of their templates, of which these parts are read.
     ///
     /// # Errors
     /// As the database says.
-    pub async fn load_for_projects(&self, actor: &Actor, ids: &[ProjectId]) -> Result<HashMap<ProjectId, Vec<Section>>> {
-        sections::load_for_projects(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await
+    pub async fn load_parts(&self, actor: &Actor, ids: &[ProjectId], parts: SectionParts) -> Result<HashMap<ProjectId, Vec<Section>>> {
+        sections::load_parts(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids, parts).await
+    }
+
+    /// As [`Sections::load_parts`], with the newest text of each, in one statement.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn load_parts_with_texts(
+        &self,
+        actor: &Actor,
+        ids: &[ProjectId],
+        parts: SectionParts,
+    ) -> Result<HashMap<ProjectId, Vec<SectionWithText>>> {
+        sections::load_parts_with_texts(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids, parts).await
     }
 
     /// Newest texts of several sections.

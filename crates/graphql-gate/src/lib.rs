@@ -90,4 +90,4 @@ pub use graphql_gate_derive::relations;
 /// Above async-graphql's `Object`, for a root: every answer goes through a [`Gate`], as if its method gave one.
 pub use graphql_gate_derive::roots;
 pub use output::Output;
-pub use plan::{Plan, selection};
+pub use plan::{ANYTHING, Plan, selection};

@@ -1,12 +1,12 @@
 //! What a selection set asks of a type, compiled once and applied to every row. It must not see any data.
 
+use crate::gate::Stock;
 use crate::load::Loader;
 use async_graphql::parser::types::{Field, Selection, SelectionSet};
 use async_graphql::{Context, ContextSelectionSet, InputType, Name, Pos, Positioned, ServerError, ServerResult};
 use std::any::Any;
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// Most fields of a plan, counted for every type that they may be asked of.
 const MAX_STEPS: usize = 50_000;
@@ -29,7 +29,12 @@ pub struct Plan {
     pub(crate) relations: Option<Relations>,
     /// True if relations are asked for in it or, without crossing a relation, below it.
     has_relations: bool,
+    /// True if nothing is known of what is asked for.
+    is_open: bool,
 }
+
+/// In place of names, where it is not known what is asked for: load everything.
+pub const ANYTHING: &str = "*";
 
 /// How the relations of an object are loaded.
 #[derive(Clone, Copy)]
@@ -94,10 +99,21 @@ impl Plan {
         self.has_relations
     }
 
-    /// True if the field of this name (as the schema has it) is asked for, under whatever key.
-    #[must_use]
-    pub fn wants(&self, name: &str) -> bool {
-        self.steps.iter().any(|step| step.name == name) || self.variants.iter().any(|variant| variant.wants(name))
+    /// What async-graphql's own executor asks for, which does not tell.
+    fn open() -> Self {
+        Self { is_open: true, ..Self::default() }
+    }
+
+    /// The names of its fields, as the schema has them, or [`ANYTHING`]. Load what they need, and everything for a name that
+    /// is not known. For interfaces and unions see [`Plan::variant`].
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().map(|step| step.name.as_str()).chain(self.is_open.then_some(ANYTHING))
+    }
+
+    /// What is asked of the fields of this name, under whatever keys.
+    pub fn below(&self, name: &str) -> impl Iterator<Item = &Self> {
+        let open = self.is_open.then_some(self);
+        self.steps.iter().filter(move |step| step.name == name).map(Step::plan).chain(open)
     }
 }
 
@@ -246,7 +262,10 @@ impl<'c, 'a> Compiler<'c, 'a> {
 ///
 /// # Errors
 /// An argument that cannot be read.
-pub fn selection<T: crate::Output>(ctx: &Context<'_>) -> ServerResult<Arc<Plan>> {
+pub fn selection<T: crate::Output>(ctx: &Context<'_>) -> ServerResult<Plan> {
+    if ctx.data_opt::<Stock>().is_some() {
+        return Ok(Plan::open());
+    }
     let set = ctx.with_selection_set(&ctx.item.node.selection_set);
-    Ok(Arc::new(T::compile(&Compiler::new(&set), &Fields::one(ctx.item))?))
+    T::compile(&Compiler::new(&set), &Fields::one(ctx.item))
 }

@@ -1,10 +1,12 @@
 //! Two databases behind one door: pools, sessions (`Tx`), and the little that lets one SQL text run on both.
 //! Here and in its siblings is all the SQL of the product; nothing here decides anything.
 
+mod narrow;
 mod postgres;
 mod sql;
 mod timing;
 
+pub use narrow::{Narrow, Word};
 pub use sql::{Arg, Sql};
 pub use timing::Timed;
 

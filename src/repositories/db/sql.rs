@@ -75,20 +75,16 @@ impl Sql {
     /// # Errors
     /// As the database says.
     pub async fn fetch_all<R: BothRow>(self, tx: &mut Tx) -> Result<Vec<R>> {
-        let Self { text, args } = self;
+        let (text, args) = self.take();
         let _until_it_ends = Timed::statement();
         Ok(match tx.conn() {
-            Conn::Postgres(c) => {
-                let args =
-                    args.into_iter().try_fold(PgArguments::default(), |mut all, arg| add_to_postgres(&mut all, arg).map(|()| all))?;
-                sqlx::query_as_with(AssertSqlSafe(text), args).fetch_all(c).await?
-            }
-            Conn::Sqlite(c) => {
-                let args =
-                    args.into_iter().try_fold(SqliteArguments::default(), |mut all, arg| add_to_sqlite(&mut all, arg).map(|()| all))?;
-                sqlx::query_as_with(AssertSqlSafe(text), args).fetch_all(c).await?
-            }
+            Conn::Postgres(c) => sqlx::query_as_with(AssertSqlSafe(text), for_postgres(args)?).fetch_all(c).await?,
+            Conn::Sqlite(c) => sqlx::query_as_with(AssertSqlSafe(text), for_sqlite(args)?).fetch_all(c).await?,
         })
+    }
+
+    pub(super) fn take(self) -> (String, Vec<Arg>) {
+        (self.text, self.args)
     }
 
     /// Runs it and reads one whole number.
@@ -98,6 +94,14 @@ impl Sql {
     pub async fn fetch_count(self, tx: &mut Tx) -> Result<i64> {
         Ok(self.fetch_all::<(i64,)>(tx).await?.first().map_or(0, |row| row.0))
     }
+}
+
+pub(super) fn for_postgres(args: Vec<Arg>) -> Result<PgArguments> {
+    args.into_iter().try_fold(PgArguments::default(), |mut all, arg| add_to_postgres(&mut all, arg).map(|()| all))
+}
+
+pub(super) fn for_sqlite(args: Vec<Arg>) -> Result<SqliteArguments> {
+    args.into_iter().try_fold(SqliteArguments::default(), |mut all, arg| add_to_sqlite(&mut all, arg).map(|()| all))
 }
 
 fn add_to_postgres(all: &mut PgArguments, arg: Arg) -> Result<()> {

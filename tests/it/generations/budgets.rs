@@ -4,7 +4,7 @@
 use super::{APPROVE, list};
 use crate::on_each;
 use crate::support::client::Client;
-use crate::support::runs::{EVENTS, counts, events_until, is_end_of};
+use crate::support::runs::{counts, is_end_of};
 use crate::support::{TestApp, accepted, refused};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
@@ -219,10 +219,8 @@ on_each! {
         assert!(micros(&paused["budget"]["spent"]) <= micros(&paused["budget"]["cap"]), "{paused}");
         assert!(list(&paused["attempts"]["nodes"]).len() > 2, "what two calls did not take was used by others: {paused}");
 
-        let mut socket = adviser.socket().await;
-        let mut events = socket.subscribe(EVENTS, json!({ "id": batch })).await;
         assert_eq!(adviser.cancel(&run).await["status"], "CANCELLED", "nothing is in flight");
-        events_until(&mut events, is_end_of(&run)).await;
+        adviser.events_until(&batch, &before, is_end_of(&run)).await;
         assert_eq!(adviser.batch_now(&batch).await["activity"], "READY");
         app.stop().await;
     }

@@ -57,8 +57,10 @@ impl Socket {
 
     /// The next message; the close code as an error if the server closes.
     pub async fn receive(&mut self) -> Result<Value, Option<u16>> {
+        // pings do not count: nobody waits for them
+        let until = tokio::time::Instant::now() + PATIENCE;
         loop {
-            match tokio::time::timeout(PATIENCE, self.stream.next()).await.expect("a message in time") {
+            match tokio::time::timeout_at(until, self.stream.next()).await.expect("a message in time") {
                 Some(Ok(Message::Text(text))) => {
                     let message: Value = serde_json::from_str(&text).expect("JSON");
                     if message["type"] == "ping" {

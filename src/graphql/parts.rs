@@ -1,0 +1,78 @@
+//! Which parts of a row the fields of a selection are made of, so that no more is read. A field that is not named here needs
+//! the whole row: to forget one costs time, not truth. It must not read anything.
+
+use crate::domain::batches::BatchParts;
+use crate::domain::projects::ProjectParts;
+use crate::domain::sections::SectionParts;
+use graphql_gate::Plan;
+
+/// What is asked of the items of a connection, by `nodes` or by `edges`.
+fn items(connection: &Plan) -> impl Iterator<Item = &Plan> {
+    connection.below("nodes").chain(connection.below("edges").flat_map(|edge| edge.below("node")))
+}
+
+/// Parts of the batches of a connection.
+#[must_use]
+pub fn of_batches(connection: &Plan) -> BatchParts {
+    let part = |name: &str| match name {
+        // made of the id alone, or loaded by it
+        "__typename" | "id" | "activity" | "counts" | "meanScore" | "generationCost" | "projects" | "runs" | "activeRun" | "imports"
+        | "exports" => BatchParts::empty(),
+        "name" => BatchParts::NAME,
+        "description" => BatchParts::DESCRIPTION,
+        "externalRef" => BatchParts::REF,
+        "revision" => BatchParts::REVISION,
+        "lifecycle" | "purgeAfter" => BatchParts::LIFECYCLE,
+        "claim" => BatchParts::CLAIM,
+        "template" => BatchParts::TEMPLATE,
+        "totalQualifyingExpenditure" => BatchParts::SUMS,
+        "eventCursor" => BatchParts::EVENTS,
+        "createdBy" | "createdAt" => BatchParts::CREATION,
+        "updatedAt" => BatchParts::UPDATED,
+        _ => BatchParts::all(),
+    };
+    items(connection).flat_map(Plan::names).map(part).collect()
+}
+
+/// Parts of the projects of a connection.
+#[must_use]
+pub fn of_projects(connection: &Plan) -> ProjectParts {
+    let part = |name: &str| match name {
+        // made of the ids alone, or loaded by them
+        "__typename" | "id" | "batch" | "facts" | "sections" | "section" | "quality" | "generationCost" | "attempts" | "eventCursor" => {
+            ProjectParts::empty()
+        }
+        "externalRef" => ProjectParts::REF,
+        "name" => ProjectParts::NAME,
+        "revision" => ProjectParts::REVISION,
+        "status" => ProjectParts::STATUS,
+        "deleted" => ProjectParts::DELETED,
+        "costs" => ProjectParts::COSTS,
+        "aifPinned" => ProjectParts::PIN,
+        "templateVersion" => ProjectParts::TEMPLATE,
+        "approvedBy" | "approvedAt" => ProjectParts::APPROVAL,
+        "importedBy" | "importRow" => ProjectParts::IMPORT,
+        "createdAt" => ProjectParts::CREATED,
+        "updatedAt" => ProjectParts::UPDATED,
+        _ => ProjectParts::all(),
+    };
+    items(connection).flat_map(Plan::names).map(part).collect()
+}
+
+/// Parts of a section, and whether its text is asked for.
+#[must_use]
+pub fn of_section(section: &Plan) -> (SectionParts, bool) {
+    let part = |name: &str| match name {
+        "__typename" | "project" | "text" => SectionParts::empty(),
+        "id" | "revisions" => SectionParts::ID,
+        "key" => SectionParts::KEY,
+        "title" => SectionParts::TITLE,
+        "state" => SectionParts::STATE,
+        "revision" => SectionParts::REVISION,
+        "wordCount" => SectionParts::WORDS,
+        "charCount" => SectionParts::CHARACTERS,
+        "limits" => SectionParts::LIMITS,
+        _ => SectionParts::all(),
+    };
+    (section.names().map(part).collect(), section.below("text").next().is_some())
+}

@@ -1,0 +1,148 @@
+//! Rows that are read in part: a list of which two columns are asked for does not read twenty. Columns come in groups, and a
+//! group that is left out has the default of its type. It must not know any table.
+
+use super::{Conn, Sql, Timed, Tx};
+use crate::error::Result;
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use std::str::FromStr;
+
+/// A row of which groups of columns may be left out. [`narrow_row!`] declares one.
+pub trait Narrow: Sized + Send {
+    /// Names the groups.
+    type Parts: Copy + Send;
+
+    /// The columns of these groups, for a `SELECT`.
+    fn columns(parts: Self::Parts) -> String;
+
+    /// Reads what was selected by [`Narrow::columns`] with the same groups.
+    ///
+    /// # Errors
+    /// If a column has another type.
+    fn from_postgres(row: &PgRow, parts: Self::Parts) -> sqlx::Result<Self>;
+
+    /// Reads what was selected by [`Narrow::columns`] with the same groups.
+    ///
+    /// # Errors
+    /// If a column has another type.
+    fn from_sqlite(row: &SqliteRow, parts: Self::Parts) -> sqlx::Result<Self>;
+}
+
+impl Sql {
+    /// Runs it and reads all rows, of which these groups were selected first.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn fetch_parts<R: Narrow>(self, tx: &mut Tx, parts: R::Parts) -> Result<Vec<R>> {
+        let (text, args) = self.take();
+        let _until_it_ends = Timed::statement();
+        let rows: sqlx::Result<Vec<R>> = match tx.conn() {
+            Conn::Postgres(c) => {
+                let rows = sqlx::query_with(AssertSqlSafe(text), super::sql::for_postgres(args)?).fetch_all(c).await?;
+                rows.iter().map(|row| R::from_postgres(row, parts)).collect()
+            }
+            Conn::Sqlite(c) => {
+                let rows = sqlx::query_with(AssertSqlSafe(text), super::sql::for_sqlite(args)?).fetch_all(c).await?;
+                rows.iter().map(|row| R::from_sqlite(row, parts)).collect()
+            }
+        };
+        Ok(rows?)
+    }
+}
+
+/// A word of an enum, read without a text of its own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Word<T>(pub T);
+
+impl<D: sqlx::Database, T> sqlx::Type<D> for Word<T>
+where
+    str: sqlx::Type<D>,
+{
+    fn type_info() -> D::TypeInfo {
+        <str as sqlx::Type<D>>::type_info()
+    }
+
+    fn compatible(ty: &D::TypeInfo) -> bool {
+        <str as sqlx::Type<D>>::compatible(ty)
+    }
+}
+
+impl<'r, D: sqlx::Database, T: FromStr> sqlx::Decode<'r, D> for Word<T>
+where
+    &'r str: sqlx::Decode<'r, D>,
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    fn decode(value: D::ValueRef<'r>) -> std::result::Result<Self, sqlx::error::BoxDynError> {
+        Ok(Self(<&str as sqlx::Decode<D>>::decode(value)?.parse()?))
+    }
+}
+
+/// Declares a row with its groups of columns: those that are always read, then one block for each flag of the parts.
+#[macro_export]
+macro_rules! narrow_row {
+    (
+        $(#[$doc:meta])*
+        struct $name:ident, $parts:ty;
+        always { $($always:ident: $always_ty:ty = $always_column:literal,)* }
+        $($part:ident { $($field:ident: $ty:ty = $column:literal,)* })*
+    ) => {
+        $(#[$doc])*
+        struct $name { $($always: $always_ty,)* $($($field: $ty,)*)* }
+
+        impl $name {
+            fn read<'r, R: sqlx::Row>(row: &'r R, parts: $parts) -> sqlx::Result<Self>
+            where
+                usize: sqlx::ColumnIndex<R>,
+                $($always_ty: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,)*
+                $($($ty: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,)*)*
+            {
+                let mut places = 0_usize..;
+                let mut place = || places.next().unwrap_or_default();
+                $(let $always: $always_ty = row.try_get(place())?;)*
+                $($(let $field: $ty;)*)*
+                $(
+                    if parts.contains(<$parts>::$part) {
+                        $($field = row.try_get(place())?;)*
+                    } else {
+                        $($field = Default::default();)*
+                    }
+                )*
+                Ok(Self { $($always,)* $($($field,)*)* })
+            }
+        }
+
+        impl<'r, R: sqlx::Row> sqlx::FromRow<'r, R> for $name
+        where
+            usize: sqlx::ColumnIndex<R>,
+            $($always_ty: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,)*
+            $($($ty: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,)*)*
+        {
+            fn from_row(row: &'r R) -> sqlx::Result<Self> {
+                Self::read(row, <$parts>::all())
+            }
+        }
+
+        impl $crate::repositories::db::Narrow for $name {
+            type Parts = $parts;
+
+            fn columns(parts: $parts) -> String {
+                let mut columns = [$($always_column),*].join(", ");
+                $(
+                    if parts.contains(<$parts>::$part) {
+                        $(columns.push_str(concat!(", ", $column));)*
+                    }
+                )*
+                columns
+            }
+
+            fn from_postgres(row: &sqlx::postgres::PgRow, parts: $parts) -> sqlx::Result<Self> {
+                Self::read(row, parts)
+            }
+
+            fn from_sqlite(row: &sqlx::sqlite::SqliteRow, parts: $parts) -> sqlx::Result<Self> {
+                Self::read(row, parts)
+            }
+        }
+    };
+}
