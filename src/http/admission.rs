@@ -21,6 +21,9 @@ use std::{net::IpAddr, time::Duration};
 /// What a token that nobody issued costs the address that it comes from, in points.
 pub const FAILED_SIGN_IN_COST: u64 = 10;
 
+/// What it costs to have a document kept, besides running it, in points.
+pub const KEEP_COST: u64 = 10;
+
 /// Why an operation may not run now.
 #[derive(Debug)]
 pub enum Unpaid {
@@ -110,7 +113,9 @@ pub async fn count_failed_sign_in(front: &Front, address: IpAddr, error: &Error)
 /// If the caller cannot pay; nothing was taken.
 pub async fn pay(front: &Front, caller: Caller, prepared: &Prepared, hash: Option<DocumentHash>) -> Result<Charged, Unpaid> {
     let services = &front.state.services;
-    let cost = prepared.cost;
+    // even what reads nothing is an answer; who asks how much is left must get one with an empty purse
+    let least = u64::from(matches!(caller, Caller::Address(_)));
+    let cost = prepared.cost.max(least) + if hash.is_some() { KEEP_COST } else { 0 };
     if let Some(most) = services.rate_limits.most_points(&caller)
         && cost > u64::from(most)
     {

@@ -10,7 +10,7 @@ use super::{
 use crate::graphql::scalars;
 use async_graphql::{
     Name, Pos, Positioned,
-    parser::types::{BaseType, ExecutableDocument, OperationDefinition, Selection, SelectionSet, Type, VariableDefinition},
+    parser::types::{BaseType, Directive, ExecutableDocument, OperationDefinition, Selection, SelectionSet, Type, VariableDefinition},
 };
 use async_graphql_value::{ConstValue, Number, Value, indexmap::IndexMap};
 use std::collections::{HashMap, HashSet};
@@ -24,7 +24,10 @@ const MAX_PATH: usize = 120;
 /// `VALIDATION_FAILED` with the place in the document.
 pub fn check_literals(document: &ExecutableDocument, chosen: &OperationDefinition, types: &SchemaTypes) -> Result<(), Rejection> {
     let variables = chosen.variable_definitions.iter().map(|definition| (&definition.node.name.node, &definition.node)).collect();
-    let walk = Walk { types, variables };
+    let mut walk = Walk { document, types, variables, seen: HashSet::new() };
+    walk.selections(&chosen.selection_set.node, Some(types.root(chosen.ty)))?;
+    // variables belong to their operation: of others, only literals are looked at
+    walk.variables.clear();
     for (_, operation) in document.operations.iter() {
         for definition in &operation.node.variable_definitions {
             let variable = &definition.node;
@@ -33,12 +36,11 @@ pub fn check_literals(document: &ExecutableDocument, chosen: &OperationDefinitio
                 check.value(&variable.var_type.node, &default.node).map_err(|fault| fault.of_variable(definition))?;
             }
         }
-        walk.selections(&operation.node.selection_set.node, Some(types.root(operation.node.ty)))?;
+        if !std::ptr::eq(&raw const operation.node, chosen) {
+            walk.selections(&operation.node.selection_set.node, Some(types.root(operation.node.ty)))?;
+        }
     }
-    document.fragments.values().try_for_each(|fragment| {
-        let fragment = &fragment.node;
-        walk.selections(&fragment.selection_set.node, Some(fragment.type_condition.node.on.node.as_str()))
-    })
+    document.fragments.keys().try_for_each(|name| walk.fragment(name))
 }
 
 /// Checks the value that a client gave for a variable.
@@ -52,16 +54,31 @@ pub fn check_variable(definition: &Positioned<VariableDefinition>, value: &Const
 
 /// Goes through selections. The guard has bounded their depth, and fragments are gone through once each.
 struct Walk<'a> {
+    document: &'a ExecutableDocument,
     types: &'a SchemaTypes,
     variables: HashMap<&'a Name, &'a VariableDefinition>,
+    /// Fragments that were gone through.
+    seen: HashSet<&'a Name>,
 }
 
-impl Walk<'_> {
-    fn selections(&self, set: &SelectionSet, parent: Option<&str>) -> Result<(), Rejection> {
+impl<'a> Walk<'a> {
+    fn fragment(&mut self, name: &'a Name) -> Result<(), Rejection> {
+        match self.document.fragments.get(name) {
+            Some(fragment) if self.seen.insert(name) => {
+                let on = fragment.node.type_condition.node.on.node.as_str();
+                self.selections(&fragment.node.selection_set.node, Some(on))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn selections(&mut self, set: &'a SelectionSet, parent: Option<&str>) -> Result<(), Rejection> {
         for item in &set.items {
+            item.node.directives().iter().try_for_each(|directive| self.condition(&directive.node))?;
             match &item.node {
                 Selection::Field(field) => {
-                    let shape = self.types.field(parent, &field.node.name.node);
+                    let types = self.types;
+                    let shape = types.field(parent, &field.node.name.node);
                     if let Some(shape) = shape {
                         self.arguments(&field.node.arguments, shape)?;
                     }
@@ -71,10 +88,20 @@ impl Walk<'_> {
                     let on = fragment.node.type_condition.as_ref().map_or(parent, |condition| Some(condition.node.on.node.as_str()));
                     self.selections(&fragment.node.selection_set.node, on)?;
                 }
-                Selection::FragmentSpread(_) => {}
+                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node)?,
             }
         }
         Ok(())
+    }
+
+    /// `if` of `@skip` and `@include`, the only directives that there are.
+    fn condition(&self, directive: &Directive) -> Result<(), Rejection> {
+        let check = Check { types: self.types, variables: Some(&self.variables), is_literal: true };
+        let boolean = Type { base: BaseType::Named(Name::new("Boolean")), nullable: false };
+        let conditions = directive.arguments.iter().filter(|(name, _)| name.node == "if");
+        conditions
+            .map(|(name, value)| check.value(&boolean, &value.node).map_err(|fault| fault.of_argument(&name.node, value.pos)))
+            .collect()
     }
 
     fn arguments(&self, given: &[(Positioned<Name>, Positioned<Value>)], shape: &FieldShape) -> Result<(), Rejection> {
@@ -223,7 +250,12 @@ impl Check<'_> {
             let Some(field) = fields.get(name.as_str()) else {
                 return Err(Fault::new(format!("is not a field of {ty}.")).below(format!("{name:.60}")));
             };
-            self.place(field, value).map_err(|fault| fault.below(name.as_str()))?;
+            // of "exactly one, and not null" a variable must be sure
+            let fault = match value.view() {
+                View::Variable(variable) if one_of => self.usage(variable, &Type { base: field.ty.base.clone(), nullable: false }, false),
+                _ => self.place(field, value),
+            };
+            fault.map_err(|fault| fault.below(name.as_str()))?;
         }
         if let Some((name, field)) = fields.iter().find(|(name, field)| field.is_required() && !given.contains_key(name.as_str())) {
             return Err(Fault::new(format!("is missing: its type is {}.", field.ty)).below(name));
@@ -317,6 +349,35 @@ mod tests {
             assert_eq!(rejection.locations.len(), 1);
             rejection.message
         })
+    }
+
+    #[test]
+    fn variables_belong_to_their_operation() {
+        let check = |query: &str, chosen: &str| {
+            let document = parse_query(query).unwrap();
+            let (_, operation) = document.operations.iter().find(|(name, _)| name.is_some_and(|name| name == chosen)).unwrap();
+            check_literals(&document, &operation.node, &types()).map_err(|rejection| rejection.message)
+        };
+        let both = "query A($v: Int) { a(int: $v) b { ...f } } query B($v: ID) { a(id: $v) b { ...g } }
+            fragment f on Query { a(int: $v) } fragment g on Query { a(id: $v) }";
+        assert_eq!((check(both, "A"), check(both, "B")), (Ok(()), Ok(())));
+        let wrong = both.replace("...f", "...g");
+        assert!(check(&wrong, "A").unwrap_err().contains("\"$v\""));
+        assert!(check(&both.replace("query B($v: ID)", "query B($v: ID = [])"), "A").is_err(), "literals of every operation");
+    }
+
+    #[test]
+    fn a_condition_is_a_boolean_that_is_not_null() {
+        assert_eq!(literal_in("query($v: Boolean! $w: Boolean = true) { a @skip(if: $v) b @include(if: true) { a } }"), Ok(()));
+        for wrong in ["query($v: Boolean) { a @skip(if: $v) }", "{ a @include(if: 1) }", "{ ... @skip(if: null) { a } }"] {
+            assert!(literal_in(wrong).unwrap_err().contains("\"if"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_may_be_null_is_not_exactly_one() {
+        assert!(literal_in("query($v: Int) { a(one: { a: $v }) }").unwrap_err().contains("one.a"));
+        assert_eq!(literal_in("query($v: Int!) { a(one: { a: $v }) }"), Ok(()));
     }
 
     fn literal(argument: &str) -> Result<(), String> {

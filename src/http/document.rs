@@ -5,7 +5,7 @@
 use super::{
     coercion,
     cost::{MAX_LISTS, MAX_SEARCHES, Plan},
-    guard, json, merging, roots, typename,
+    guard, introspection, json, merging, roots, tokens, typename,
     types::SchemaTypes,
 };
 use crate::{
@@ -46,10 +46,10 @@ pub struct Operation {
     #[serde(rename = "operationName")]
     pub name: Option<String>,
     /// Values of variables.
-    #[serde(default, deserialize_with = "json::object")]
+    #[serde(default)]
     pub variables: Option<Map<String, serde_json::Value>>,
     /// Accepted as the specification asks; only `persistedQuery` is read.
-    #[serde(default, deserialize_with = "json::object")]
+    #[serde(default)]
     pub extensions: Option<Map<String, serde_json::Value>>,
 }
 
@@ -63,8 +63,8 @@ pub struct Incoming {
 }
 
 impl Operation {
-    /// Reads the JSON form. A derived struct refuses duplicate names and wrong types, and `json` does so further down; the
-    /// check of the first byte refuses arrays, hence batches.
+    /// Reads the JSON form. `json` refuses doubled names at any depth, the derived struct wrong types, and the check of the
+    /// first byte arrays, hence batches.
     ///
     /// # Errors
     /// `PARSE_FAILED` if this is not a GraphQL request in JSON.
@@ -72,7 +72,9 @@ impl Operation {
         // RFC 8259 lets parsers ignore a byte order mark.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
-        let operation = if is_object { serde_json::from_slice(bytes).ok() } else { None };
+        let read = |bytes| json::read(str::from_utf8(bytes).ok()?);
+        let object = if is_object { read(bytes) } else { None };
+        let operation = object.and_then(|object| serde_json::from_value(serde_json::Value::Object(object)).ok());
         operation.ok_or_else(|| Error::fault(FaultCode::ParseFailed, "The body must be one GraphQL request in JSON: {\"query\": \"…\"}."))
     }
 
@@ -230,8 +232,10 @@ fn accept(text: &str, name: Option<&str>, rules: &Rules) -> Result<Accepted, Rej
         let message = format!("The document is longer than {MAX_DOCUMENT} bytes. Pass data in variables.");
         return Err(Rejection::too_complex(message, MAX_DOCUMENT as u64, text.len() as u64));
     }
-    let mut document = parse_query(text).map_err(|error| syntax_error(&error, text))?;
+    let read = tokens::check(text)?;
+    let mut document = parse_query(&*read).map_err(|error| syntax_error(&error, text))?;
     guard::check(&document)?;
+    introspection::check(&document, &rules.types)?;
     let (own_name, operation) = choose(&document, name)?;
     let fields = roots::fields(&document, operation);
     if !rules.introspection && fields.iter().any(|field| matches!(field.node.name.node.as_str(), "__schema" | "__type")) {

@@ -1,5 +1,5 @@
 //! Limits of a document, checked before anything walks it: its size once fragments are expanded, depth, aliases,
-//! directives, introspection, forged literals. Linear in the size of the document, because the size of every fragment
+//! directives, forged literals. Linear in the size of the document, because the size of every fragment
 //! is computed once; it must not be affected by what the schema looks like.
 
 use super::document::{Rejection, is_forged_literal};
@@ -19,11 +19,6 @@ pub const MAX_SELECTIONS: u64 = 2_000;
 pub const MAX_ALIASES: u64 = 60;
 /// Most directives on one node.
 pub const MAX_DIRECTIVES: usize = 4;
-/// Most `__schema` and `__type` fields.
-pub const MAX_INTROSPECTION_ROOTS: u32 = 4;
-/// Listing fields of the introspection types may be nested less deep than this (graphql-js has the same rule).
-pub const MAX_INTROSPECTION_LISTS: u32 = 3;
-
 /// Checks the limits.
 ///
 /// # Errors
@@ -53,8 +48,7 @@ pub fn check(document: &ExecutableDocument) -> Result<(), Rejection> {
     if guard.aliases > MAX_ALIASES {
         return Err(Rejection::too_complex("The document has too many aliases.", MAX_ALIASES, guard.aliases));
     }
-    let mut introspection = Introspection { document, roots: 0 };
-    document.operations.iter().try_for_each(|(_, operation)| introspection.walk(&operation.node.selection_set.node, 0, false))
+    Ok(())
 }
 
 #[derive(Clone, Copy, Default)]
@@ -161,44 +155,6 @@ fn forged() -> Rejection {
     Rejection::invalid("A value in the document is reserved. Send files as a multipart request.", Vec::new())
 }
 
-struct Introspection<'a> {
-    document: &'a ExecutableDocument,
-    roots: u32,
-}
-
-impl Introspection<'_> {
-    /// Depth and number of selections are bounded by now, so plain recursion is safe.
-    fn walk(&mut self, set: &SelectionSet, lists: u32, inside: bool) -> Result<(), Rejection> {
-        for item in &set.items {
-            match &item.node {
-                Selection::Field(field) => {
-                    let name = field.node.name.node.as_str();
-                    let is_root = matches!(name, "__schema" | "__type");
-                    self.roots += u32::from(is_root);
-                    if self.roots > MAX_INTROSPECTION_ROOTS {
-                        let (limit, actual) = (MAX_INTROSPECTION_ROOTS.into(), self.roots.into());
-                        return Err(Rejection::too_complex("There is too much introspection in one document.", limit, actual));
-                    }
-                    let is_list = inside && matches!(name, "fields" | "interfaces" | "possibleTypes" | "inputFields");
-                    let lists = lists + u32::from(is_list);
-                    if lists >= MAX_INTROSPECTION_LISTS {
-                        let (limit, actual) = ((MAX_INTROSPECTION_LISTS - 1).into(), lists.into());
-                        return Err(Rejection::too_complex("Introspection is nested too deep.", limit, actual));
-                    }
-                    self.walk(&field.node.selection_set.node, lists, inside || is_root)?;
-                }
-                Selection::InlineFragment(fragment) => self.walk(&fragment.node.selection_set.node, lists, inside)?,
-                Selection::FragmentSpread(spread) => {
-                    if let Some(fragment) = self.document.fragments.get(&spread.node.fragment_name.node) {
-                        self.walk(&fragment.node.selection_set.node, lists, inside)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,14 +220,5 @@ mod tests {
     fn an_unknown_directive_on_typename_is_refused() {
         assert_eq!(code("{ __typename @nope }"), Some(FaultCode::ValidationFailed));
         assert_eq!(code("{ __typename @skip(if: false) }"), None);
-    }
-
-    #[test]
-    fn circular_introspection_is_refused() {
-        let query = "{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }";
-        assert_eq!(code(query), Some(FaultCode::TooComplex));
-        assert_eq!(code("{ __schema { types { fields { type { name ofType { name } } } } } }"), None);
-        let many = "{ a: __schema { x } b: __schema { x } c: __schema { x } d: __schema { x } e: __schema { x } }";
-        assert_eq!(code(many), Some(FaultCode::TooComplex));
     }
 }

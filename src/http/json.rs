@@ -16,15 +16,6 @@ pub fn read(text: &str) -> Option<Map<String, Value>> {
     }
 }
 
-/// For fields that hold an object or null.
-pub fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Map<String, Value>>, D::Error> {
-    match Strict::deserialize(deserializer)?.0 {
-        Value::Object(object) => Ok(Some(object)),
-        Value::Null => Ok(None),
-        _ => Err(D::Error::custom("not an object")),
-    }
-}
-
 /// A value without doubled names.
 struct Strict(Value);
 

@@ -15,8 +15,8 @@ use serde_json::{Value, json, value::RawValue};
 pub fn decode(text: &str) -> Result<ClientMessage, Invalid> {
     let mut message = read(text).ok_or(Invalid::new("not a JSON object, or a name stands twice in it"))?;
     let payload = message.remove("payload").filter(|payload| !payload.is_null());
-    let id = message.get("id").and_then(Value::as_str).filter(|id| id.len() <= MAX_ID).map(str::to_owned);
-    let no_id = Invalid::new("`id` must be a string of at most 256 bytes");
+    let id = message.get("id").and_then(Value::as_str).filter(|id| !id.is_empty() && id.len() <= MAX_ID).map(str::to_owned);
+    let no_id = Invalid::new("`id` must be a string of 1 to 256 bytes");
     match message.get("type").and_then(Value::as_str) {
         Some("connection_init") => Ok(ClientMessage::Init(payload)),
         Some("connection_terminate") => Ok(ClientMessage::Terminate),

@@ -20,6 +20,7 @@ mod graphql;
 mod guard;
 mod handshake;
 mod hosts;
+mod introspection;
 mod json;
 mod legacy;
 #[doc(hidden)]
@@ -35,6 +36,7 @@ mod respond;
 mod roots;
 mod router;
 mod server;
+mod tokens;
 mod typename;
 mod types;
 mod uploads;

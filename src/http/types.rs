@@ -27,6 +27,21 @@ struct Shape {
     fields: HashMap<String, FieldShape>,
 }
 
+/// How many of each there are in a schema.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// Types; at least one.
+    pub types: u64,
+    /// Fields of objects and interfaces; at least one.
+    pub fields: u64,
+    /// Arguments of these fields.
+    pub arguments: u64,
+    /// Fields of input objects.
+    pub input_fields: u64,
+    /// Values of enums.
+    pub enum_values: u64,
+}
+
 /// Kind of a type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -173,6 +188,26 @@ impl SchemaTypes {
     /// What values of a type of inputs look like; none for any other type.
     pub fn input(&self, name: &str) -> Option<&Input> {
         self.inputs.get(name)
+    }
+
+    /// How large the schema is.
+    pub fn extent(&self) -> Extent {
+        let shapes = || self.types.values().flat_map(|shape| shape.fields.values());
+        let (mut input_fields, mut enum_values) = (0, 0);
+        for input in self.inputs.values() {
+            match input {
+                Input::Object { fields, .. } => input_fields += fields.len() as u64,
+                Input::Enum(values) => enum_values += values.len() as u64,
+                Input::Scalar(_) => {}
+            }
+        }
+        Extent {
+            types: (self.types.len() as u64).max(1),
+            fields: (shapes().count() as u64).max(1),
+            arguments: shapes().map(|field| field.arguments.len() as u64).sum(),
+            input_fields,
+            enum_values,
+        }
     }
 
     /// Kind of a type.

@@ -3,6 +3,7 @@
 
 use super::{
     document::{Incoming, Operation},
+    json,
     respond::{Refused, internal},
 };
 use crate::error::Error;
@@ -14,7 +15,7 @@ use axum::extract::{
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{Seek, Write},
 };
 
@@ -48,10 +49,12 @@ pub async fn read(mut request: Request, limit: usize) -> Result<Incoming, Refuse
         match (name.as_str(), &mut operation, &mut map) {
             ("operations", None, None) => {
                 let text = part.bytes().await.map_err(|error| malformed(&error))?;
+                within_envelope(&text)?;
                 operation = Some(Operation::from_json(&text)?.into_incoming()?);
             }
             ("map", Some(_), None) => {
                 let text = part.bytes().await.map_err(|error| malformed(&error))?;
+                within_envelope(&text)?;
                 map = Some(read_map(&text)?);
             }
             (_, Some(operation), Some(map)) => {
@@ -68,8 +71,18 @@ pub async fn read(mut request: Request, limit: usize) -> Result<Incoming, Refuse
     }
 }
 
+fn within_envelope(part: &Bytes) -> Result<(), Refused> {
+    if part.len() > ENVELOPE { Err(Refused::too_large(ENVELOPE)) } else { Ok(()) }
+}
+
 fn read_map(text: &[u8]) -> Result<BTreeMap<String, Vec<String>>, Refused> {
-    let map: BTreeMap<String, Vec<String>> = serde_json::from_slice(text).map_err(|_| invalid("The map is malformed."))?;
+    let object = str::from_utf8(text).ok().and_then(json::read);
+    let map = object.and_then(|object| serde_json::from_value::<BTreeMap<String, Vec<String>>>(object.into()).ok());
+    let map = map.ok_or_else(|| invalid("The map is malformed."))?;
+    let (all, different) = (map.values().flatten(), map.values().flatten().collect::<BTreeSet<_>>());
+    if all.count() != different.len() {
+        return Err(invalid("The map names a variable twice."));
+    }
     if map.values().map(Vec::len).sum::<usize>() > MAX_FILES || map.len() > MAX_FILES {
         return Err(invalid("There are too many files in one request."));
     }
@@ -160,13 +173,15 @@ mod tests {
     async fn what_does_not_follow_the_specification_is_refused() {
         let map = ("map", r#"{"0":["variables.f"]}"#);
         let eleven = format!(r#"{{"0":[{}]}}"#, [r#""variables.f""#; 11].join(","));
-        let cases: [&[(&str, &str)]; 7] = [
+        let cases: [&[(&str, &str)]; 9] = [
             &[],
             &[OPERATIONS],
             &[OPERATIONS, map],
             &[map, OPERATIONS, ("0", "a")],
             &[OPERATIONS, ("map", r#"{"0":["variables.g"]}"#), ("0", "a")],
             &[OPERATIONS, ("map", &eleven), ("0", "a")],
+            &[OPERATIONS, ("map", r#"{"0":["variables.g"],"0":["variables.f"]}"#), ("0", "a")],
+            &[OPERATIONS, ("map", r#"{"0":["variables.f"],"1":["variables.f"]}"#), ("0", "a"), ("1", "b")],
             &[("operations", r##"{"query":"{a}","variables":{"f":"#__graphql_file__:0"}}"##), map, ("0", "a")],
         ];
         for case in cases {
@@ -179,5 +194,7 @@ mod tests {
         let map = ("map", r#"{"0":["variables.f"]}"#);
         assert_eq!(send(&[OPERATIONS, map, ("0", "12345")], 4).await.err(), Some(StatusCode::PAYLOAD_TOO_LARGE));
         assert_eq!(send(&[OPERATIONS, map, ("0", &"1".repeat(ENVELOPE * 2))], 4).await.err(), Some(StatusCode::PAYLOAD_TOO_LARGE));
+        let long = format!(r#"{{"query":"{{a}}","x":"{}"}}"#, "1".repeat(ENVELOPE));
+        assert_eq!(send(&[("operations", &long), map, ("0", "1")], ENVELOPE * 2).await.err(), Some(StatusCode::PAYLOAD_TOO_LARGE));
     }
 }

@@ -45,7 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Macros live at the root of the crate but belong to a part.
-const MACROS: &[(&str, &str)] = &[("word_enum", "error"), ("on", "repositories/db")];
+const MACROS: &[(&str, &str)] = &[("word_enum", "error"), ("on", "repositories/db"), ("narrow_row", "repositories/db")];
 
 /// A source file: its path below `src/`, and its text without comments and tests.
 struct Source {

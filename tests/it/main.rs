@@ -24,6 +24,7 @@ mod event_streams;
 mod exports;
 mod gate;
 mod generations;
+mod http_documents;
 mod http_protocol;
 mod idempotency;
 mod imports;

@@ -6,8 +6,8 @@ use claimwright::app::Roles;
 use serde_json::{Value, json};
 
 /// Statements of [`NESTED`], whatever it finds: batches, the pages of projects of all of them, and of all these facts,
-/// reports, sections and texts. The caller is remembered since the first request.
-const NESTED_STATEMENTS: u64 = 6;
+/// reports, and sections with their texts. The caller is remembered since the first request.
+const NESTED_STATEMENTS: u64 = 5;
 const NESTED: &str = "{ batches(first: 10) { nodes { name projects(first: 20) { nodes { name status facts { baseline workStatus } \
     quality { score issues { code } } sections { key state text } } } } } }";
 const APPROVE: &str = "mutation($id: ID!) { approveProject(id: $id) { project { status } userErrors { code message } } }";
