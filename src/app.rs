@@ -22,7 +22,7 @@ use crate::identity::{Identity, LocalIssuer, RemoteKeys, Trust};
 use crate::repositories::db::Db;
 use crate::repositories::jobs;
 use crate::services::Services;
-use crate::services::core::{Clock, Core, IdSource};
+use crate::services::core::{Clock, Core, IdSource, Parts};
 use crate::services::drafts::desk::Desk;
 use crate::services::health::Check;
 use crate::services::imports::MAX_INLINE_BYTES;
@@ -199,7 +199,7 @@ impl App {
             chosen if !chosen.is_empty() => chosen,
             _ => provider::open_drafters(config, redis.as_ref())?,
         };
-        let core = Core {
+        let core = Core::from(Parts {
             db,
             desk: Arc::new(Desk::new(Arc::clone(&bus))),
             bus,
@@ -213,7 +213,7 @@ impl App {
             ids: surroundings.ids,
             wake: Arc::default(),
             shutdown: CancellationToken::new(),
-        };
+        });
         let mut services = Services::new(&core);
         if roles.answers() {
             services.health.also("identity", Arc::new(IdentityKeys(Arc::clone(&identity))));
@@ -283,7 +283,7 @@ impl App {
 
     /// The database.
     #[must_use]
-    pub const fn db(&self) -> &Db {
+    pub fn db(&self) -> &Db {
         &self.core.db
     }
 

@@ -20,7 +20,7 @@ use async_graphql::{
         types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, VariableDefinition},
     },
 };
-use graphql_gate::MergedRoots;
+use graphql_gate::{MergedRoots, verdict::Verdict};
 use moka::future::Cache;
 use serde::Deserialize;
 use serde_json::Map;
@@ -176,6 +176,13 @@ impl Rules {
     }
 }
 
+impl Rules {
+    /// True if the schema may be told to everybody; what is wrong with a document tells some of it.
+    pub const fn tell_the_schema(&self) -> bool {
+        self.introspection
+    }
+}
+
 /// A document that has passed every check that does not depend on variables, for one of its operations.
 #[derive(Debug)]
 struct Accepted {
@@ -190,6 +197,8 @@ struct Accepted {
     variables: Vec<Positioned<VariableDefinition>>,
     /// True if a key of its root is repeated, on conditions: the answers have to be merged.
     repeats_a_key: bool,
+    /// What async-graphql's validation said of it. No type or field depends on who asks.
+    verdict: Verdict,
 }
 
 /// An operation that may be executed.
@@ -197,6 +206,7 @@ struct Accepted {
 pub struct Prepared {
     request: Request,
     repeats_a_key: bool,
+    verdict: Verdict,
     /// Query, mutation or subscription.
     pub kind: OperationType,
     /// Its name, if it has one.
@@ -261,7 +271,7 @@ fn accept(text: &str, name: Option<&str>, rules: &Rules) -> Result<Accepted, Rej
     let plan = Plan::of(&document, choose(&document, name)?.1, &rules.types);
     typename::mend(&mut document)?;
     let is_sole = document.operations.iter().count() == 1;
-    Ok(Accepted { document, name: own_name, is_sole, kind, public, plan, variables, repeats_a_key })
+    Ok(Accepted { document, name: own_name, is_sole, kind, public, plan, variables, repeats_a_key, verdict: Verdict::default() })
 }
 
 /// What depends on variables.
@@ -285,8 +295,8 @@ fn finish(mut request: Request, accepted: &Accepted, types: &SchemaTypes) -> Res
     // async-graphql takes the document for itself; its names and texts are shared, so this is cheaper than to parse
     request.set_parsed_query(accepted.document.clone());
     let name = accepted.name.as_ref().map(ToString::to_string);
-    let repeats_a_key = accepted.repeats_a_key;
-    Ok(Prepared { request, repeats_a_key, kind: accepted.kind, name, public: accepted.public, cost })
+    let (repeats_a_key, verdict) = (accepted.repeats_a_key, accepted.verdict.clone());
+    Ok(Prepared { request, repeats_a_key, verdict, kind: accepted.kind, name, public: accepted.public, cost })
 }
 
 impl Prepared {
@@ -300,6 +310,7 @@ impl Prepared {
     #[must_use]
     pub fn into_request(mut self, data: Data) -> Request {
         self.request.data = data;
+        self.request.data.insert(self.verdict);
         if self.repeats_a_key { self.request.data(MergedRoots) } else { self.request }
     }
 }

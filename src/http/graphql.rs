@@ -102,6 +102,9 @@ async fn answer(
     })?;
     let (prepared, hash) = match admission::check(front, request).await {
         Ok(checked) => checked,
+        Err(rejection) if actor.is_none() && rejection.code == FaultCode::ValidationFailed && !front.rules.tell_the_schema() => {
+            return Err(no_token().into());
+        }
         Err(rejection) => {
             seen.fail(rejection.code);
             return Ok(match accepted.events {
@@ -114,7 +117,7 @@ async fn answer(
         return Err(not_allowed("A mutation needs POST.", "POST"));
     }
     if actor.is_none() && !prepared.public {
-        return Err(Error::fault(FaultCode::Unauthenticated, "Send a token: Authorization: Bearer <token>.").into());
+        return Err(no_token().into());
     }
     let is_subscription = prepared.kind == OperationType::Subscription;
     let is_stream = accepted.events == Events::Preferred || (is_subscription && accepted.events == Events::Accepted);
@@ -160,6 +163,10 @@ async fn answer(
         Ok(Err(_)) => Err(respond::internal("a resolver panicked").into()),
         Err(_) => Err(timed_out().into()),
     }
+}
+
+fn no_token() -> Error {
+    Error::fault(FaultCode::Unauthenticated, "Send a token: Authorization: Bearer <token>.")
 }
 
 /// The span of an operation, for logs and traces: its name and kind, never its document or variables.

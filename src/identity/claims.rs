@@ -27,7 +27,7 @@ pub struct Claims {
 
 impl Claims {
     /// The person, if the token is for this service and valid now.
-    pub fn into_principal(self, trust: &Trust, now: DateTime<Utc>) -> Result<Principal, IdentityError> {
+    pub fn principal(&self, trust: &Trust, now: DateTime<Utc>) -> Result<Principal, IdentityError> {
         if self.iss != trust.issuer {
             return Err(IdentityError::BadClaims("it comes from another issuer"));
         }
@@ -35,11 +35,11 @@ impl Claims {
             return Err(IdentityError::BadClaims("it names nobody"));
         }
         let client = match self.token_use.as_str() {
-            "id" => self.aud,
-            "access" => self.client_id,
+            "id" => &self.aud,
+            "access" => &self.client_id,
             _ => return Err(IdentityError::BadClaims("token_use must be id or access")),
         };
-        if !client.is_some_and(|client| trust.client_ids.contains(&client)) {
+        if !client.as_ref().is_some_and(|client| trust.client_ids.contains(client)) {
             return Err(IdentityError::BadClaims("it is for another client"));
         }
         let expires_at = time(self.exp).ok_or(IdentityError::BadClaims("exp is not a time"))?;
@@ -53,12 +53,12 @@ impl Claims {
             }
         }
         // A workspace that cannot be read must not silently become the person's own.
-        let workspace = self.workspace.map(|id| Uuid::parse_str(&id)).transpose();
+        let workspace = self.workspace.as_deref().map(Uuid::parse_str).transpose();
         Ok(Principal {
-            issuer: self.iss,
-            subject: self.sub,
-            email: self.email.and_then(cleaned),
-            name: self.name.and_then(cleaned),
+            issuer: self.iss.clone(),
+            subject: self.sub.clone(),
+            email: self.email.clone().and_then(cleaned),
+            name: self.name.clone().and_then(cleaned),
             workspace: workspace.map_err(|_| IdentityError::BadClaims("custom:workspace_id is not a UUID"))?,
             expires_at,
         })

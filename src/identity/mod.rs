@@ -1,5 +1,5 @@
 //! From a bearer token to the person behind it: RS256 against a JWKS, for the local issuer and for AWS Cognito alike.
-//! It must not know GraphQL or HTTP, and nothing here logs or keeps a token.
+//! It must not know GraphQL or HTTP, and nothing here logs or keeps a token; of those that are good it keeps the hash.
 //!
 //! The rules are those of RFC 7519 and of Cognito's documentation ("Verifying JSON web tokens"): issuer exact; an id
 //! token names the client in `aud`, an access token in `client_id`; `exp` and `nbf` with five seconds of leeway.
@@ -19,8 +19,10 @@ use crate::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use claims::Claims;
-use jsonwebtoken::{Algorithm, Validation, errors::ErrorKind};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, errors::ErrorKind};
+use moka::future::Cache;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Tells the time.
@@ -32,6 +34,9 @@ const REFRESH_EVERY: Duration = Duration::from_mins(5);
 const REFRESH_SOON: Duration = Duration::from_secs(2);
 /// Longest token that is looked at, in bytes.
 const MAX_TOKEN: usize = 8 << 10;
+
+/// Tokens whose signature is remembered; each takes less than a kilobyte.
+const REMEMBERED: u64 = 10_000;
 
 /// Why a token is not accepted. All but [`IdentityError::KeysUnavailable`] are UNAUTHENTICATED.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,6 +94,15 @@ pub struct Identity {
     keys: jwks::Keys,
     clock: Clock,
     issuer: Option<Arc<LocalIssuer>>,
+    signed: Cache<[u8; 32], Arc<Signed>>,
+}
+
+/// A token whose signature was found good: the most expensive part of many requests is done once. Everything else is checked
+/// each time, so a token that ends, or whose key the issuer takes back, is refused at once.
+struct Signed {
+    key_id: String,
+    key: Arc<DecodingKey>,
+    claims: Claims,
 }
 
 impl fmt::Debug for Identity {
@@ -101,7 +115,8 @@ impl Identity {
     /// Accepts the tokens of one issuer, whose keys come from `source`. Nothing is fetched yet.
     #[must_use]
     pub fn new(trust: Trust, source: Arc<dyn KeySource>, clock: Clock) -> Self {
-        Self { trust, keys: jwks::Keys::new(source), clock, issuer: None }
+        let signed = Cache::builder().max_capacity(REMEMBERED).time_to_idle(REFRESH_EVERY).build();
+        Self { trust, keys: jwks::Keys::new(source), clock, issuer: None, signed }
     }
 
     /// Accepts the tokens of the local issuer.
@@ -123,7 +138,17 @@ impl Identity {
     /// What is wrong with the token; claims are looked at only once the signature is known to be good.
     pub async fn verify(&self, token: &str) -> Result<Principal, IdentityError> {
         let now = (self.clock)();
-        let key = self.keys.find(&key_id(token)?, now).await?;
+        if token.len() > MAX_TOKEN {
+            return Err(IdentityError::Malformed("it is longer than 8 KB"));
+        }
+        let hash: [u8; 32] = Sha256::digest(token).into();
+        if let Some(signed) = self.signed.get(&hash).await
+            && Arc::ptr_eq(&self.keys.find(&signed.key_id, now).await?, &signed.key)
+        {
+            return signed.claims.principal(&self.trust, now);
+        }
+        let key_id = key_id(token)?;
+        let key = self.keys.find(&key_id, now).await?;
         let mut validation = Validation::new(Algorithm::RS256);
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
@@ -133,7 +158,10 @@ impl Identity {
             ErrorKind::Json(_) => IdentityError::BadClaims("one is missing or of the wrong type"),
             _ => IdentityError::Malformed("it cannot be decoded"),
         })?;
-        claims.claims.into_principal(&self.trust, now)
+        let signed = Signed { key_id, key, claims: claims.claims };
+        let principal = signed.claims.principal(&self.trust, now)?;
+        self.signed.insert(hash, Arc::new(signed)).await;
+        Ok(principal)
     }
 
     /// Reads the issuer's keys anew; those in use stay if that fails. For a background task, so that a change of keys
@@ -168,9 +196,6 @@ impl Identity {
 fn key_id(token: &str) -> Result<String, IdentityError> {
     if token.is_empty() {
         return Err(IdentityError::Missing);
-    }
-    if token.len() > MAX_TOKEN {
-        return Err(IdentityError::Malformed("it is longer than 8 KB"));
     }
     if token.split('.').count() != 3 {
         return Err(IdentityError::Malformed("it does not have three parts"));

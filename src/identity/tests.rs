@@ -3,7 +3,11 @@
 use super::*;
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
-use std::{os::unix::fs::PermissionsExt, time::Duration};
+use std::{
+    os::unix::fs::PermissionsExt,
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
 use uuid::Uuid;
 
 const NOW: i64 = 1_750_000_000;
@@ -66,6 +70,52 @@ fn claims(changes: &Value) -> Map<String, Value> {
     all.extend(changes.as_object().unwrap().clone());
     all.retain(|_, value| !value.is_null());
     all.clone()
+}
+
+#[tokio::test]
+async fn a_token_that_was_accepted_is_refused_once_it_ends() {
+    let Fixture { issuer, _folder, .. } = Fixture::new();
+    let now = Arc::new(AtomicI64::new(NOW));
+    let told = Arc::clone(&now);
+    let identity = Identity::local(issuer.clone(), Arc::new(move || at(told.load(Ordering::SeqCst))));
+    let token = issuer.issue(None, None, Duration::from_mins(1), at(NOW)).unwrap();
+    let first = identity.verify(&token).await.unwrap();
+    assert_eq!(identity.verify(&token).await.unwrap(), first);
+    let (message, _) = token.rsplit_once('.').unwrap();
+    let forged = format!("{message}.{}", URL_SAFE_NO_PAD.encode([7; 256]));
+    assert!(matches!(identity.verify(&forged).await, Err(IdentityError::BadSignature(_))), "the same claims");
+    now.store(NOW + 66, Ordering::SeqCst);
+    assert_eq!(identity.verify(&token).await, Err(IdentityError::Expired));
+}
+
+/// Keys that can be replaced.
+struct Turning(std::sync::Mutex<Value>);
+
+#[async_trait::async_trait]
+impl KeySource for Turning {
+    async fn document(&self) -> crate::error::Result<Value> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_was_accepted_is_refused_once_its_key_is_taken_back_or_replaced() {
+    let (one, other) = (Fixture::new(), Fixture::new());
+    let source = Arc::new(Turning(one.issuer.jwks().into()));
+    let trust = Trust { issuer: LocalIssuer::ISSUER.into(), client_ids: vec![LocalIssuer::CLIENT_ID.into()] };
+    let identity = Identity::new(trust, source.clone(), clock(NOW));
+    let token = one.issuer.issue(None, None, Duration::from_mins(1), at(NOW)).unwrap();
+    identity.verify(&token).await.unwrap();
+    identity.refresh_keys().await.unwrap();
+    identity.verify(&token).await.unwrap();
+
+    let mut replaced = other.issuer.jwks();
+    replaced["keys"][0]["kid"] = one.kid().into();
+    for keys in [replaced, other.issuer.jwks()] {
+        *source.0.lock().unwrap() = keys;
+        identity.refresh_keys().await.unwrap();
+        assert!(matches!(identity.verify(&token).await, Err(IdentityError::BadSignature(_))));
+    }
 }
 
 #[tokio::test]

@@ -47,9 +47,14 @@ pub struct Limits {
     pub address: Limit,
 }
 
-/// What every service stands on.
+/// What every service stands on. Clones share it.
 #[derive(Clone)]
-pub struct Core {
+pub struct Core(Arc<Parts>);
+
+/// The parts of a [`Core`].
+#[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "of a clock and a bus there is nothing to say")]
+pub struct Parts {
     /// The database.
     pub db: Db,
     /// The bus.
@@ -81,6 +86,20 @@ pub struct Core {
 impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Core").finish_non_exhaustive()
+    }
+}
+
+impl From<Parts> for Core {
+    fn from(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl std::ops::Deref for Core {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
     }
 }
 

@@ -82,7 +82,7 @@ impl PersistedDocuments {
 
     /// True if only registered documents may run.
     #[must_use]
-    pub const fn only_registered(&self) -> bool {
+    pub fn only_registered(&self) -> bool {
         self.core.registered.is_some()
     }
 

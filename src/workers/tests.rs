@@ -20,7 +20,7 @@ use crate::domain::paging::PageArgs;
 use crate::domain::projects::ProjectDraft;
 use crate::on;
 use crate::repositories::db::{Db, Scope};
-use crate::services::core::{Clock, IdSource};
+use crate::services::core::{Clock, Core, IdSource, Parts};
 use crate::services::drafts::DraftNews;
 use crate::services::drafts::desk::Desk;
 use bytes::Bytes;
@@ -120,7 +120,7 @@ async fn world(drafter: Arc<dyn Drafter>, projects: usize) -> World {
     let db = Db::open_file(&folder.path().join("test.db")).await.unwrap();
     let (clock, ids) = real_time();
     let bus = Arc::new(LocalBus::default());
-    let core = Core {
+    let core = Core::from(Parts {
         db,
         desk: Arc::new(Desk::new(Arc::clone(&bus) as _)),
         bus,
@@ -134,7 +134,7 @@ async fn world(drafter: Arc<dyn Drafter>, projects: usize) -> World {
         ids,
         wake: Arc::default(),
         shutdown: CancellationToken::new(),
-    };
+    });
     let services = Services::new(&core);
     let expires_at = core.now() + chrono::Duration::hours(1);
     let principal = Principal { issuer: "test".into(), subject: "one".into(), email: None, name: None, workspace: None, expires_at };
@@ -254,7 +254,7 @@ async fn a_call_that_a_dead_worker_left_reserved_does_not_stop_a_capped_run_for_
     on!(tx, c => sqlx::query("UPDATE job_queue SET turn = turn + 1000 WHERE attempt > 0").execute(c).await.map(drop).unwrap());
     tx.commit().await.unwrap();
 
-    world.core.drafters = vec![Arc::new(Priced(Arc::new(Offline::default())))];
+    world.core = Core::from(Parts { drafters: vec![Arc::new(Priced(Arc::new(Offline::default())))], ..(*world.core).clone() });
     world.services = Services::new(&world.core);
     let stop = CancellationToken::new();
     let working = tokio::spawn(world.workers(Duration::from_secs(20)).run(stop.clone()));

@@ -68,6 +68,7 @@ pub mod load;
 pub mod output;
 pub mod plan;
 pub mod respond;
+pub mod verdict;
 pub mod write;
 
 #[doc(hidden)]
