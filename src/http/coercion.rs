@@ -98,10 +98,9 @@ impl<'a> Walk<'a> {
     fn condition(&self, directive: &Directive) -> Result<(), Rejection> {
         let check = Check { types: self.types, variables: Some(&self.variables), is_literal: true };
         let boolean = Type { base: BaseType::Named(Name::new("Boolean")), nullable: false };
-        let conditions = directive.arguments.iter().filter(|(name, _)| name.node == "if");
+        let mut conditions = directive.arguments.iter().filter(|(name, _)| name.node == "if");
         conditions
-            .map(|(name, value)| check.value(&boolean, &value.node).map_err(|fault| fault.of_argument(&name.node, value.pos)))
-            .collect()
+            .try_for_each(|(name, value)| check.value(&boolean, &value.node).map_err(|fault| fault.of_argument(&name.node, value.pos)))
     }
 
     fn arguments(&self, given: &[(Positioned<Name>, Positioned<Value>)], shape: &FieldShape) -> Result<(), Rejection> {

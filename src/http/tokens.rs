@@ -7,6 +7,7 @@ use crate::error::FaultCode;
 use async_graphql::Pos;
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::fmt::Write;
 
 /// Most tokens of a document (section 2.1.6 of the specification), commas and comments not counted.
 pub const MAX_TOKENS: u64 = 4_000;
@@ -175,22 +176,21 @@ impl<'t> Reader<'t> {
         } else {
             let first = unit(rest);
             let second = rest.get(6..).filter(|more| more.starts_with("\\u")).and_then(unit);
-            match (first, second) {
-                (Some(high @ 0xD800..=0xDBFF), Some(low @ 0xDC00..=0xDFFF)) => {
-                    (12, Some(0x1_0000 + ((u32::from(high) & 0x3FF) << 10) + (u32::from(low) & 0x3FF)))
-                }
+            let (Some(high @ 0xD800..=0xDBFF), Some(low @ 0xDC00..=0xDFFF)) = (first, second) else {
                 // one of the basic plane is read by the parser
-                _ => {
-                    self.at += 2;
-                    return Ok(());
-                }
-            }
+                self.at += 2;
+                return Ok(());
+            };
+            (12, Some(0x1_0000 + ((u32::from(high) & 0x3FF) << 10) + (u32::from(low) & 0x3FF)))
         };
         let character = code.and_then(char::from_u32).ok_or_else(|| self.unexpected("this escape is no character"))?;
         self.rewritten.push_str(&self.text[self.copied..self.at]);
         match character {
             '"' | '\\' => self.rewritten.extend(['\\', character]),
-            control if u32::from(control) < 0x20 => self.rewritten.push_str(&format!("\\u{:04x}", u32::from(control))),
+            control if u32::from(control) < 0x20 => {
+                // writing to a text cannot fail
+                let _ = write!(self.rewritten, "\\u{:04x}", u32::from(control));
+            }
             other => self.rewritten.push(other),
         }
         self.at += length;
