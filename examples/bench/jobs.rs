@@ -11,9 +11,9 @@ use claimwright::app::{Roles, Surroundings};
 use claimwright::domain::actor::Actor;
 use claimwright::domain::ids::WorkspaceId;
 use claimwright::domain::work::{DELETE_OBJECTS, DeleteObjects};
+use claimwright::repositories::audit;
 use claimwright::repositories::db::{Db, Scope};
 use claimwright::repositories::jobs::{self, ClaimedJob, NewJob};
-use claimwright::repositories::audit;
 use claimwright::services::core::LANE;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -129,9 +129,7 @@ async fn end(db: &Db, job: &ClaimedJob, has_effect: bool) -> claimwright::error:
 
 /// Measures both databases.
 pub async fn run(postgres: Option<&Postgres>) -> Outcome<Part> {
-    let mut table = String::from(
-        "| | database | a second | a second of the process's CPU | goal, a second |\n|---|---|---:|---:|---:|\n",
-    );
+    let mut table = String::from("| | database | a second | a second of the process's CPU | goal, a second |\n|---|---|---:|---:|---:|\n");
     let mut bars = Vec::new();
     let databases = [("PostgreSQL", postgres), ("SQLite", None)];
     for (database, server) in databases {
@@ -143,7 +141,8 @@ pub async fn run(postgres: Option<&Postgres>) -> Outcome<Part> {
             None => None,
         };
         let concurrency = AT_ONCE.to_string();
-        let settings: Vec<(&'static str, &str)> = [("WORKER_CONCURRENCY", concurrency.as_str())].into_iter().chain(url.as_deref().map(|url| ("DATABASE_URL", url))).collect();
+        let settings: Vec<(&'static str, &str)> =
+            [("WORKER_CONCURRENCY", concurrency.as_str())].into_iter().chain(url.as_deref().map(|url| ("DATABASE_URL", url))).collect();
         let (app, _folder) = open_with(Roles::Workers, &settings).await?;
         let mut all: [Vec<Took>; 4] = Default::default();
         for _ in 0..ROUNDS {

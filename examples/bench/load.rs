@@ -52,7 +52,13 @@ pub async fn load(
     let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
     #[expect(clippy::cast_precision_loss, reason = "some thousands")]
     let each = |took: Duration| millis(took) / times.len().max(1) as f64;
-    Ok(Measured { requests: times.len(), server: each(server_took), postgres: each(database_took), p50: millis(at(50)), p99: millis(at(99)) })
+    Ok(Measured {
+        requests: times.len(),
+        server: each(server_took),
+        postgres: each(database_took),
+        p50: millis(at(50)),
+        p99: millis(at(99)),
+    })
 }
 
 async fn ask_until(

@@ -15,6 +15,7 @@ mod report;
 mod rules;
 mod seed;
 mod short;
+mod soak;
 mod work;
 
 use claimwright::app::{App, Roles, TOKEN_VALID};
@@ -59,6 +60,9 @@ async fn main() -> Outcome<()> {
         && first == FLOOR
     {
         return floor::serve(url, port.parse()?).await;
+    }
+    if wanted == ["soak"] {
+        return soak::run().await;
     }
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| part == name);
     let say = |part: String| writeln!(std::io::stdout(), "{part}");

@@ -65,7 +65,9 @@ impl Product {
             (Err(_), _) => Err("there is no server beside the benchmark"),
             _ => Ok(()),
         }
-        .map_err(|why| format!("{why}: build both in one by `cargo build --profile quick --bin claimwright --example bench`, or use `make bench`"))?;
+        .map_err(|why| {
+            format!("{why}: build both in one by `cargo build --profile quick --bin claimwright --example bench`, or use `make bench`")
+        })?;
         Ok(Self { program, data: tempfile::tempdir()? })
     }
 

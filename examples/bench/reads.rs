@@ -74,8 +74,10 @@ impl Case {
 
 async fn cases(postgres: &Postgres, product: &Product) -> Outcome<Vec<Case>> {
     let mut connection = PgConnection::connect(&postgres.url()).await?;
-    let projects: Vec<Uuid> =
-        sqlx::query_scalar("SELECT id FROM projects WHERE workspace_id = $1 ORDER BY id").bind(workspace(READ)).fetch_all(&mut connection).await?;
+    let projects: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM projects WHERE workspace_id = $1 ORDER BY id")
+        .bind(workspace(READ))
+        .fetch_all(&mut connection)
+        .await?;
     let batches: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM batches WHERE workspace_id = $1 ORDER BY id")
         .bind(workspace(WRITTEN))
         .fetch_all(&mut connection)
@@ -223,7 +225,10 @@ fn describe(rows: &[Row]) -> Outcome<Part> {
         )?;
         bars.push(Bar { label: row.name.replace('`', ""), value: server.median, goal: row.goal });
     }
-    let mut plain = format!("\n{:<48} {:<8} {:>8} {:>9} {:>9} {:>8} {:>8} {:>9}\n", "", "", "requests", "server ms", "PostgreSQL", "p50 ms", "p99 ms", "spread");
+    let mut plain = format!(
+        "\n{:<48} {:<8} {:>8} {:>9} {:>9} {:>8} {:>8} {:>9}\n",
+        "", "", "requests", "server ms", "PostgreSQL", "p50 ms", "p99 ms", "spread"
+    );
     for row in rows {
         for (target, name) in TARGETS.iter().enumerate() {
             let spread = Middle::of(row.rounds.iter().map(|round| round[target].server));

@@ -63,7 +63,11 @@ pub fn origin() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or_default().to_owned();
     let commit = said_by("git", &["log", "-1", "--format=%h of %cs"]);
-    let changed = if said_by("git", &["status", "--porcelain", "--untracked-files=no", "src", "crates", "Cargo.lock"]).is_empty() { "" } else { " with changes" };
+    let changed = if said_by("git", &["status", "--porcelain", "--untracked-files=no", "src", "crates", "Cargo.lock"]).is_empty() {
+        ""
+    } else {
+        " with changes"
+    };
     format!("commit {commit}{changed}; {cores} cores, {cpu}; load at the end {load}")
 }
 

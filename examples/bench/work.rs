@@ -30,7 +30,9 @@ const WORK: &str = "In the first quarter 48 test tiles were fired at four coolin
 
 /// A file of projects, about 900 bytes a row.
 fn file(rows: usize) -> String {
-    let mut text = String::from("external_ref,project_name,sector,field_of_science,start_date,baseline,advance_sought,uncertainties,work_undertaken,staff_costs\n");
+    let mut text = String::from(
+        "external_ref,project_name,sector,field_of_science,start_date,baseline,advance_sought,uncertainties,work_undertaken,staff_costs\n",
+    );
     for row in 0..rows {
         text += &format!(
             "P-{row},Glaze {row},Ceramics,Materials science,2025-04-07,\"{BASELINE}\",\"{ADVANCE}\",\"{UNCERTAINTIES}\",\"{WORK}\",{}.50\n",
@@ -54,7 +56,8 @@ impl<'p> Scene<'p> {
             Some(postgres) => Some(postgres.recreate_named("bench_work").await?),
             None => None,
         };
-        let settings: Vec<(&str, &str)> = SETTINGS.iter().chain(more).copied().chain(url.as_deref().map(|url| ("DATABASE_URL", url))).collect();
+        let settings: Vec<(&str, &str)> =
+            SETTINGS.iter().chain(more).copied().chain(url.as_deref().map(|url| ("DATABASE_URL", url))).collect();
         let server = product.start("serve", &settings).await?;
         let client = Client::connect(server.address).await?;
         Ok(Self { server, postgres, client, token: product.token("bench-work")? })
@@ -100,7 +103,14 @@ impl<'p> Scene<'p> {
 }
 
 /// A row of a table: how many things a second, and CPU for each of server and database.
-fn row(table: &mut String, name: &str, things: usize, long: Duration, before: (Duration, Duration), after: (Duration, Duration)) -> Outcome<()> {
+fn row(
+    table: &mut String,
+    name: &str,
+    things: usize,
+    long: Duration,
+    before: (Duration, Duration),
+    after: (Duration, Duration),
+) -> Outcome<()> {
     #[expect(clippy::cast_precision_loss, reason = "thousands")]
     let things = things as f64;
     let each = |from: Duration, to: Duration| millis(to.saturating_sub(from)) / things;
@@ -115,7 +125,8 @@ fn databases(postgres: Option<&Postgres>) -> Vec<(&'static str, Option<&Postgres
 
 /// Imports.
 pub async fn imports(postgres: Option<&Postgres>) -> Outcome<Part> {
-    let mut table = String::from("| | rows | rows a second | CPU of the server for a row | CPU of PostgreSQL for a row |\n|---|---:|---:|---:|---:|\n");
+    let mut table =
+        String::from("| | rows | rows a second | CPU of the server for a row | CPU of PostgreSQL for a row |\n|---|---:|---:|---:|---:|\n");
     let text = file(ROWS);
     for (name, server) in databases(postgres) {
         let product = Product::find()?;
@@ -132,7 +143,14 @@ pub async fn imports(postgres: Option<&Postgres>) -> Outcome<Part> {
         for job in &jobs {
             scene.end(job, Duration::from_millis(50)).await?;
         }
-        row(&mut table, &format!("{FILES} files of {:.1} MB, {name}", megabytes(&text)), FILES * ROWS, begun.elapsed(), before, scene.cpu()?)?;
+        row(
+            &mut table,
+            &format!("{FILES} files of {:.1} MB, {name}", megabytes(&text)),
+            FILES * ROWS,
+            begun.elapsed(),
+            before,
+            scene.cpu()?,
+        )?;
     }
     Ok(Part { name: "imports", title: "Imports", table, plain: String::new(), bars: vec![] })
 }
@@ -145,8 +163,9 @@ fn megabytes(text: &str) -> f64 {
 
 /// Generation.
 pub async fn generation(postgres: Option<&Postgres>) -> Outcome<Part> {
-    let mut table =
-        String::from("| | sections | sections a second | CPU of the server for a section | CPU of PostgreSQL for a section |\n|---|---:|---:|---:|---:|\n");
+    let mut table = String::from(
+        "| | sections | sections a second | CPU of the server for a section | CPU of PostgreSQL for a section |\n|---|---:|---:|---:|---:|\n",
+    );
     for (name, server) in databases(postgres) {
         for workers in ["4", "32"] {
             // the product's own number of workers on two cores, and more
@@ -160,7 +179,9 @@ pub async fn generation(postgres: Option<&Postgres>) -> Outcome<Part> {
             let run = scene.ask(start, &json!({ "b": batch })).await?["run"]["id"].clone();
             scene.end(&run, Duration::from_millis(50)).await?;
             let (long, after) = (begun.elapsed(), scene.cpu()?);
-            let sections = scene.ask("query($b: ID!) { batch(id: $b) { projects(first: 1) { nodes { sections { id } } } } }", &json!({ "b": batch })).await?;
+            let sections = scene
+                .ask("query($b: ID!) { batch(id: $b) { projects(first: 1) { nodes { sections { id } } } } }", &json!({ "b": batch }))
+                .await?;
             let each = sections["projects"]["nodes"][0]["sections"].as_array().map_or(0, Vec::len);
             row(&mut table, &format!("{PROJECTS} projects, {workers} workers, {name}"), PROJECTS * each, long, before, after)?;
         }
