@@ -73,7 +73,7 @@ impl Product {
 
     fn command(&self, folder: &Path) -> Command {
         let mut command = Command::new(&self.program);
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("DATA_DIR", folder);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("DATA_DIR", folder).env("RUST_LOG", "error");
         command
     }
 
