@@ -3,7 +3,7 @@
 //! queue, because no job of the product has so small a one: a row of the audit log.
 
 use crate::client::ticks;
-use crate::load::Middle;
+use crate::load::{Middle, millis};
 use crate::postgres::Postgres;
 use crate::report::{Bar, Part};
 use crate::{Outcome, open_with};
@@ -37,14 +37,48 @@ struct Took {
     long: Duration,
     /// CPU of this process.
     cpu: Duration,
+    /// CPU of `PostgreSQL`.
+    database: Duration,
     jobs: usize,
 }
 
+/// What has been taken at a moment.
+struct Clocks<'p> {
+    postgres: Option<&'p Postgres>,
+    begun: Instant,
+    cpu: Duration,
+    database: Duration,
+}
+
+impl<'p> Clocks<'p> {
+    fn start(postgres: Option<&'p Postgres>) -> Outcome<Self> {
+        Ok(Self { postgres, begun: Instant::now(), cpu: cpu()?, database: database(postgres)? })
+    }
+
+    fn stop(&self, jobs: usize) -> Outcome<Took> {
+        let (long, cpu, database) = (self.begun.elapsed(), cpu()?, database(self.postgres)?);
+        Ok(Took { long, cpu: cpu.saturating_sub(self.cpu), database: database.saturating_sub(self.database), jobs })
+    }
+}
+
+fn database(postgres: Option<&Postgres>) -> Outcome<Duration> {
+    postgres.map_or(Ok(Duration::ZERO), Postgres::cpu)
+}
+
 impl Took {
-    fn per_second(self, time: Duration) -> f64 {
+    fn jobs(self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "thousands")]
         let jobs = self.jobs as f64;
-        jobs / time.as_secs_f64()
+        jobs
+    }
+
+    fn per_second(self) -> f64 {
+        self.jobs() / self.long.as_secs_f64()
+    }
+
+    /// Milliseconds of a CPU time for a job.
+    fn each(self, time: Duration) -> f64 {
+        millis(time) / self.jobs()
     }
 }
 
@@ -52,15 +86,15 @@ fn cpu() -> Outcome<Duration> {
     Ok(Duration::from_secs_f64(ticks()? / 100.0))
 }
 
-async fn enqueue(db: &Db, lane: &str) -> Outcome<Took> {
+async fn enqueue(db: &Db, postgres: Option<&Postgres>, lane: &str) -> Outcome<Took> {
     let workspace = WorkspaceId(Uuid::nil());
     let all: Vec<NewJob<DeleteObjects>> =
         (0..JOBS).map(|_| NewJob { kind: DELETE_OBJECTS, payload: DeleteObjects { keys: vec![] } }).collect();
-    let (begun, cpu_before) = (Instant::now(), cpu()?);
+    let clocks = Clocks::start(postgres)?;
     let mut tx = db.begin(Scope::Everything).await?;
     jobs::enqueue_in(&mut tx, lane, workspace, None, &all, None, (Surroundings::real().clock)()).await?;
     tx.commit().await?;
-    Ok(Took { long: begun.elapsed(), cpu: cpu()?.saturating_sub(cpu_before), jobs: JOBS })
+    clocks.stop(JOBS)
 }
 
 async fn left(db: &Db, lane: &str) -> Outcome<usize> {
@@ -70,26 +104,26 @@ async fn left(db: &Db, lane: &str) -> Outcome<usize> {
 
 /// Drained by the product's workers, which run in this process. From the first look that finds fewer jobs, so that the time
 /// until they notice is not in it.
-async fn by_workers(db: &Db) -> Outcome<(Took, Took)> {
-    let queued = enqueue(db, LANE).await?;
+async fn by_workers(db: &Db, postgres: Option<&Postgres>) -> Outcome<(Took, Took)> {
+    let queued = enqueue(db, postgres, LANE).await?;
     while left(db, LANE).await? == JOBS {
         sleep(Duration::from_millis(5)).await;
     }
-    let (begun, cpu_before, jobs) = (Instant::now(), cpu()?, left(db, LANE).await?);
+    let (clocks, jobs) = (Clocks::start(postgres)?, left(db, LANE).await?);
     while jobs::any_ready(db, LANE).await? {
         sleep(Duration::from_millis(20)).await;
     }
     while left(db, LANE).await? > 0 {
         sleep(Duration::from_millis(1)).await;
     }
-    Ok((queued, Took { long: begun.elapsed(), cpu: cpu()?.saturating_sub(cpu_before), jobs }))
+    Ok((queued, clocks.stop(jobs)?))
 }
 
 /// Drained by a loop like the workers': claims what there is room for, and ends each job in a transaction of its own.
-async fn by_loop(db: &Db, has_effect: bool) -> Outcome<Took> {
-    enqueue(db, OWN_LANE).await?;
+async fn by_loop(db: &Db, postgres: Option<&Postgres>, has_effect: bool) -> Outcome<Took> {
+    enqueue(db, postgres, OWN_LANE).await?;
     let (worker, slots, tasks) = (Uuid::new_v4(), Arc::new(Semaphore::new(AT_ONCE)), TaskTracker::new());
-    let (begun, cpu_before) = (Instant::now(), cpu()?);
+    let clocks = Clocks::start(postgres)?;
     loop {
         let mut permits = vec![Arc::clone(&slots).acquire_owned().await?];
         while let Ok(permit) = Arc::clone(&slots).try_acquire_owned() {
@@ -110,7 +144,7 @@ async fn by_loop(db: &Db, has_effect: bool) -> Outcome<Took> {
     }
     tasks.close();
     tasks.wait().await;
-    let took = Took { long: begun.elapsed(), cpu: cpu()?.saturating_sub(cpu_before), jobs: JOBS };
+    let took = clocks.stop(JOBS)?;
     match left(db, OWN_LANE).await? {
         0 => Ok(took),
         left => Err(format!("{left} jobs were not ended").into()),
@@ -129,7 +163,10 @@ async fn end(db: &Db, job: &ClaimedJob, has_effect: bool) -> claimwright::error:
 
 /// Measures both databases.
 pub async fn run(postgres: Option<&Postgres>) -> Outcome<Part> {
-    let mut table = String::from("| | database | a second | a second of the process's CPU | goal, a second |\n|---|---|---:|---:|---:|\n");
+    let mut table = String::from(
+        "| | database | a second | CPU of the process for a job | CPU of PostgreSQL for a job | goal, a second |\n\
+         |---|---|---:|---:|---:|---:|\n",
+    );
     let mut bars = Vec::new();
     let databases = [("PostgreSQL", postgres), ("SQLite", None)];
     for (database, server) in databases {
@@ -146,15 +183,15 @@ pub async fn run(postgres: Option<&Postgres>) -> Outcome<Part> {
         let (app, _folder) = open_with(Roles::Workers, &settings).await?;
         let mut all: [Vec<Took>; 4] = Default::default();
         for _ in 0..ROUNDS {
-            let (queued, drained) = by_workers(app.db()).await?;
+            let (queued, drained) = by_workers(app.db(), server).await?;
             all[0].push(queued);
             all[1].push(drained);
         }
         app.stop().await?;
         let (app, _folder) = open_with(Roles::Api, &settings).await?;
         for _ in 0..ROUNDS {
-            all[2].push(by_loop(app.db(), false).await?);
-            all[3].push(by_loop(app.db(), true).await?);
+            all[2].push(by_loop(app.db(), server, false).await?);
+            all[3].push(by_loop(app.db(), server, true).await?);
         }
         app.stop().await?;
         let rows = [
@@ -164,22 +201,20 @@ pub async fn run(postgres: Option<&Postgres>) -> Outcome<Part> {
             ("drained by a loop, a row and the job's end in one transaction", Some(2_500.0)),
         ];
         for ((name, goal), took) in rows.into_iter().zip(&all) {
-            let wall = Middle::of(took.iter().map(|took| took.per_second(took.long)));
-            // what takes less than a tick cannot be told
-            let cpu = Middle::of(took.iter().map(|took| took.per_second(took.cpu.max(Duration::from_millis(10)))));
+            let rate = Middle::of(took.iter().map(|took| took.per_second()));
+            let each = |time: fn(&Took) -> Duration| Middle::of(took.iter().map(|took| took.each(time(took)))).median;
+            let postgres = server.map_or("in the process's".into(), |_| format!("{:.3} ms", each(|took| took.database)));
             writeln!(
                 table,
-                "| {name} | {database} | **{:.0}** ({:.0}–{:.0}) | {:.0} ({:.0}–{:.0}) | {} |",
-                wall.median,
-                wall.least,
-                wall.most,
-                cpu.median,
-                cpu.least,
-                cpu.most,
+                "| {name} | {database} | **{:.0}** ({:.0}–{:.0}) | {:.3} ms | {postgres} | {} |",
+                rate.median,
+                rate.least,
+                rate.most,
+                each(|took| took.cpu),
                 goal.map_or("–".into(), |goal| format!("{goal:.0}"))
             )?;
             if let Some(goal) = goal {
-                bars.push(Bar { label: format!("{name}, {database}"), value: goal / wall.median, goal: Some(1.0) });
+                bars.push(Bar { label: format!("{name}, {database}"), value: goal / rate.median, goal: Some(1.0) });
             }
         }
     }
