@@ -344,11 +344,12 @@ async fn rename(
 
 #[derive(Serialize)]
 struct Typename {
-    __typename: &'static str,
+    #[serde(rename = "__typename")]
+    name: &'static str,
 }
 
 async fn typename() -> Json<Data<Typename>> {
-    Json(Data { data: Typename { __typename: "Query" } })
+    Json(Data { data: Typename { name: "Query" } })
 }
 
 fn passed(text: String) -> Response {

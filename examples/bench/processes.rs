@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// A tick of `/proc`: USER_HZ is 100 on every architecture that the product is built for.
+/// A tick of `/proc`: `USER_HZ` is 100 on every architecture that the product is built for.
 const TICK: Duration = Duration::from_millis(10);
 /// Longest wait for a server to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
