@@ -47,7 +47,7 @@ pub async fn load(
     let until = Instant::now() + long;
     let asking = clients.into_iter().enumerate().map(|(place, client)| ask_until(client, place, request, expected, until));
     let times = futures::future::try_join_all(asking).await?;
-    let (server_took, database_took) = (server.cpu()? - server_before, database()? - database_before);
+    let (server_took, database_took) = (server.cpu()?.saturating_sub(server_before), database()?.saturating_sub(database_before));
     let mut times: Vec<Duration> = times.into_iter().flatten().collect();
     times.sort_unstable();
     let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();

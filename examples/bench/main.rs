@@ -76,7 +76,7 @@ async fn main() -> Outcome<()> {
         }
         let postgres = postgres.as_ref();
         if is_wanted("jobs") {
-            jobs::run(postgres).await?.publish(say)?;
+            Box::pin(jobs::run(postgres)).await?.publish(say)?;
         }
         if is_wanted("imports") {
             work::imports(postgres).await?.publish(say)?;

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 /// Settings of a small production server; what is committed is on the disk.
 const SETTINGS: &[&str] = &["listen_addresses=127.0.0.1", "shared_buffers=512MB", "max_connections=200", "max_wal_size=4GB", "jit=off"];
 /// Longest wait for the server to answer, recovery included.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const DATABASE: &str = "claimwright";
 
 /// A running server. Stopped when dropped; its folder stays.

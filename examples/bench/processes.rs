@@ -83,11 +83,11 @@ impl Product {
         Ok(String::from_utf8(made.stdout)?.trim().to_owned())
     }
 
-    /// Starts a part of it (`serve` or `api`) with these settings and waits until it is ready.
-    pub async fn start(&self, part: &str, settings: &[(&str, &str)]) -> Outcome<Server> {
+    /// Starts it in a role (`serve` or `api`) with these settings and waits until it is ready.
+    pub async fn start(&self, role: &str, settings: &[(&str, &str)]) -> Outcome<Server> {
         let port = free_port()?;
         let mut command = self.command(self.data.path());
-        command.arg(part).env("PORT", port.to_string()).envs(settings.iter().copied());
+        command.arg(role).env("PORT", port.to_string()).envs(settings.iter().copied());
         Server::start(&mut command, port).await
     }
 }

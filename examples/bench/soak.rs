@@ -85,7 +85,7 @@ pub async fn run() -> Outcome<()> {
         tasks.push(tokio::spawn(keep_asking(client, token.clone(), batches.clone(), place, begun + long)));
     }
     // at least ten looks, so that a short run says something too
-    let pause = Duration::from_secs(60).min(long / 10).max(Duration::from_secs(1));
+    let pause = Duration::from_mins(1).min(long / 10).max(Duration::from_secs(1));
     let mut seen = Vec::new();
     while begun.elapsed() < long {
         sleep(pause).await;
