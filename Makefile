@@ -9,7 +9,9 @@ PLAYGROUND_SOURCES := $(shell find playground -path playground/node_modules -pru
 .DEFAULT_GOAL := help
 FUZZ_SECONDS ?= 300
 CHAOS_KILLS ?= 200
-.PHONY: help run test chaos bench fuzz lint schema docs playground playground-if-possible clients clients-if-possible clean
+PARTS ?=
+BASE ?=
+.PHONY: help run test chaos bench bench-check soak fuzz lint schema docs playground playground-if-possible clients clients-if-possible clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,8 +26,17 @@ test: playground-if-possible clients-if-possible ## Run all tests in both modes,
 chaos: ## Kill processes at 200 random moments of drafting (CHAOS_KILLS, CHAOS_SEED), for each database
 	CHAOS_KILLS=$(CHAOS_KILLS) nice tests/with-services $(CARGO) test --test it -- --nocapture chaos::only
 
-bench: ## Say what a nested read costs beside a hand-written handler, and how pace is kept over Redis
-	$(CARGO) run --profile quick --example bench
+# Both in one command: apart they would be built with other features of the dependencies, and all of them twice.
+bench: ## Measure what requests and jobs cost beside the same by hand (PARTS=reads, say); writes docs/performance.md
+	$(CARGO) build --profile quick --bin claimwright --example bench
+	WRITE_DOCUMENTS=1 $(CARGO) run --profile quick --example bench -- $(PARTS)
+
+bench-check: ## Compare the instructions that requests take with those of another commit (BASE=origin/main); needs valgrind
+	tests/bench-check $(BASE)
+
+soak: ## Watch the memory of the server under mixed load for ten minutes (SOAK_SECONDS)
+	$(CARGO) build --profile quick --bin claimwright --example bench
+	$(CARGO) run --profile quick --example bench -- soak
 
 # Without the address sanitizer (nothing here is unsafe), so that a stable toolchain will do: hence RUSTC_BOOTSTRAP. What is
 # found goes to fuzz/artifacts; new inputs stay out of the small corpus that is kept.

@@ -20,6 +20,11 @@ impl Client {
         Ok(Self(BufReader::new(TcpStream::connect(address).await?)))
     }
 
+    /// Whom it is connected to.
+    pub fn peer(&self) -> Outcome<SocketAddr> {
+        Ok(self.0.get_ref().peer_addr()?)
+    }
+
     /// Sends a request and reads the body of its answer.
     pub async fn ask(&mut self, request: &str) -> Outcome<Vec<u8>> {
         self.0.get_mut().write_all(request.as_bytes()).await?;
