@@ -212,7 +212,8 @@ async fn a_file_that_stops_coming_is_not_waited_for() {
     let announced = json!({ "fileName": "slow.csv", "contentType": "text/csv", "bytes": 1000 });
     let payload = app.adviser().input("createUpload", "target { url method headers { key value } }", announced).await;
     let target = &done(&payload)["target"];
-    let path = text(&target["url"]).split_once(authority(&app.url())).expect("on this server").1;
+    let url = text(&target["url"]);
+    let path = url.split_once(authority(&app.url())).expect("on this server").1;
     let mut head = format!("{} {path} HTTP/1.1\r\nhost: {}\r\n", text(&target["method"]), authority(&app.url()));
     for header in target["headers"].as_array().expect("headers") {
         head += &format!("{}: {}\r\n", text(&header["key"]), text(&header["value"]));

@@ -1,7 +1,10 @@
 //! What a foreign page, a rebound name or a broken proxy can send: forms, other hosts, compressed bodies, two requests
 //! in one, heads without end. Requests are written byte by byte, because no client library would send them.
 
+use super::arsenal::STORE;
 use super::{Raw, assert_alive, authority, send};
+use crate::support::process::{Server, settings};
+use crate::support::raw::exchange;
 use crate::support::{Mode, TestApp};
 use serde_json::json;
 
