@@ -95,7 +95,7 @@ target/clients-python/installed: tests/clients/requirements.txt
 
 clients-if-possible:
 	@if ! $(MAKE) --no-print-directory --keep-going clients; then \
-		echo "!!! Not every client of others could be installed: the tests that need them say so and do nothing. !!!"; \
+		echo "!!! Not every client of others could be installed: the tests that need them fail. !!!"; \
 	fi
 
 clean: ## Remove what was built (the data folder stays)

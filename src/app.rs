@@ -80,25 +80,36 @@ impl Roles {
 
 /// Longest time for the head of a request to arrive, and for an idle connection to stay open.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Longest time for a body to arrive.
+/// Longest time for a body to arrive; of a body of the file store, for its next piece.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest time in which a client takes nothing of what is written for it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time that a query or a mutation may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often the peer of a socket is pinged, and when a silent one is given up. A client that only reads slowly answers late.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_mins(3);
 
 /// How long requests may take. A test that waits for the end of one chooses less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
     /// For the head of a request to arrive, and for an idle connection to stay open.
     pub head: Duration,
-    /// For the body of a request to arrive.
+    /// For the body of a request to arrive; of one of the file store, for its next piece.
     pub body: Duration,
+    /// For a client to take something of what is written for it.
+    pub write: Duration,
     /// For a query or a mutation to be answered.
     pub request: Duration,
+    /// Between two pings of a socket.
+    pub ping: Duration,
+    /// For the peer of a socket to say anything at all.
+    pub silence: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { head: HEADER_TIMEOUT, body: BODY_TIMEOUT, request: REQUEST_TIMEOUT }
+        Self { head: HEADER_TIMEOUT, body: BODY_TIMEOUT, write: WRITE_TIMEOUT, request: REQUEST_TIMEOUT, ping: PING_INTERVAL, silence: SILENCE }
     }
 }
 
@@ -236,7 +247,8 @@ impl App {
                 shutdown: core.shutdown.clone(),
             };
             let router = crate::http::router(state, objects)?;
-            let timing = Timing { connections: config.max_connections, head: surroundings.patience.head, grace: config.shutdown_grace };
+            let Patience { head, write, .. } = surroundings.patience;
+            let timing = Timing { connections: config.max_connections, head, write, grace: config.shutdown_grace };
             let serving = crate::http::serve(listener, router, core.shutdown.clone(), timing);
             parts.push(spawn_part(&core.shutdown, serving));
             if config.cognito.is_some() {
@@ -395,7 +407,8 @@ impl Check for RedisAnswers {
 fn serve_ops(listener: TcpListener, state: OpsState) -> Result<OpsPart> {
     let address = listener.local_addr().map_err(Error::internal)?;
     let end = CancellationToken::new();
-    let timing = Timing { connections: OPS_CONNECTIONS, head: Patience::default().head, grace: OPS_GRACE };
+    let Patience { head, write, .. } = Patience::default();
+    let timing = Timing { connections: OPS_CONNECTIONS, head, write, grace: OPS_GRACE };
     let serving = tokio::spawn(crate::http::serve(listener, crate::http::ops_router(state), end.clone(), timing));
     Ok(OpsPart { address, serving, end: end.drop_guard() })
 }
@@ -476,11 +489,14 @@ fn http_settings(
         max_inline_upload_bytes: MAX_INLINE_BYTES,
         request_timeout: patience.request,
         body_timeout: patience.body,
+        socket_ping: patience.ping,
+        socket_silence: patience.silence,
         socket_init_timeout: config.socket_init_timeout,
         trusted_proxies: config.trusted_proxies.clone(),
         quotas: Quotas {
             sockets: config.max_sockets,
             sockets_of_person: config.max_sockets_per_person,
+            streams: config.max_streams,
             streams_of_person: config.max_streams_per_person,
         },
         playground_token: fresh.filter(|_| !is_public),

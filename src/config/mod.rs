@@ -119,6 +119,8 @@ pub struct Config {
     pub max_sockets_per_person: usize,
     /// Most running subscriptions of a person in this process.
     pub max_streams_per_person: usize,
+    /// Most running subscriptions of one process.
+    pub max_streams: usize,
     /// Longest time from opening a socket to `connection_init`.
     pub socket_init_timeout: Duration,
     /// What the offline provider takes for a section.
@@ -180,6 +182,7 @@ impl Config {
             max_connections: read.number("MAX_CONNECTIONS", 12_000, 1, 1_000_000),
             max_sockets: read.number("MAX_SOCKETS", 10_000, 1, 1_000_000),
             max_sockets_per_person: read.number("MAX_SOCKETS_PER_PERSON", 50, 1, 100_000),
+            max_streams: read.number("MAX_STREAMS", 50_000, 1, 10_000_000),
             max_streams_per_person: read.number("MAX_STREAMS_PER_PERSON", 200, 1, 100_000),
             socket_init_timeout: Duration::from_secs(read.number("SOCKET_INIT_TIMEOUT", 5, 1, 300)),
             offline_delay: read.millis("OFFLINE_DELAY_MS", 0, 0, 600_000),

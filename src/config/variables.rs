@@ -55,6 +55,7 @@ pub const VARIABLES: &[(&str, &str, &str)] = &[
     ),
     ("MAX_SOCKETS", "10000", "Most sockets that one process holds (1 to 1000000); each is an open file."),
     ("MAX_SOCKETS_PER_PERSON", "50", "Most sockets of a person in one process (1 to 100000)."),
+    ("MAX_STREAMS", "50000", "Most running subscriptions in one process, over sockets and event streams (1 to 10000000)."),
     ("MAX_STREAMS_PER_PERSON", "200", "Most running subscriptions of a person in one process (1 to 100000)."),
     ("SOCKET_INIT_TIMEOUT", "5", "Seconds from opening a socket to its connection_init (1 to 300)."),
     (

@@ -17,7 +17,7 @@ pub struct Principal {
     pub name: Option<String>,
     /// Workspace that the token is for (`custom:workspace_id`), if it says so.
     pub workspace: Option<uuid::Uuid>,
-    /// When the token ends.
+    /// Until when the token serves: its end, and the leeway that is given to clocks.
     pub expires_at: DateTime<Utc>,
 }
 

@@ -39,10 +39,12 @@ pub async fn sign_in(state: &HttpState, token: &str) -> Result<(Principal, Actor
 /// The token of a `connection_init` payload: `{"Authorization": "Bearer …"}` in any case, or `{"token": "…"}`.
 pub fn init_token(payload: Option<&Value>) -> Option<&str> {
     let payload = payload?.as_object()?;
-    let authorization = payload.iter().find(|(key, _)| key.eq_ignore_ascii_case("authorization"));
-    match authorization {
-        Some((_, value)) => bearer(value.as_str()?),
-        None => payload.get("token")?.as_str(),
+    let mut authorizations = payload.iter().filter(|(key, _)| key.eq_ignore_ascii_case("authorization"));
+    match (authorizations.next(), authorizations.next()) {
+        // Of two, which one counts would be a guess.
+        (_, Some(_)) => None,
+        (Some((_, value)), None) => bearer(value.as_str()?),
+        (None, None) => payload.get("token")?.as_str(),
     }
 }
 
@@ -77,7 +79,8 @@ mod tests {
         for payload in [json!({"Authorization": "Bearer t"}), json!({"authorization": "bearer  t"}), json!({"token": "t"})] {
             assert_eq!(init_token(Some(&payload)), Some("t"), "{payload}");
         }
-        for payload in [json!({}), json!({"Authorization": "t"}), json!({"Authorization": 1}), json!({"token": null})] {
+        let twice = json!({"Authorization": "Bearer t", "authorization": "Bearer t"});
+        for payload in [json!({}), json!({"Authorization": "t"}), json!({"Authorization": 1}), json!({"token": null}), twice] {
             assert_eq!(init_token(Some(&payload)), None, "{payload}");
         }
     }

@@ -6,6 +6,7 @@ use super::{
     document::{Operation, Prepared, Rejection},
     graphql::{operation_span, timed_out},
     observe::Observation,
+    quotas::Full,
     respond::{self, Charged, Outcome, PublicError},
 };
 use crate::{
@@ -85,6 +86,21 @@ fn described(error: &Error, request: &RequestId) -> String {
     respond::list(&[PublicError::of(error, request)])
 }
 
+/// Why a stream cannot be followed now; the errors are a list in JSON.
+fn no_place(full: Full, request: &RequestId) -> (FaultCode, String) {
+    match full {
+        Full::Person(most) => {
+            let message = format!("A person may follow {most} streams at once. Complete one first.");
+            let rejection = Rejection::too_complex(message, most as u64, most as u64 + 1);
+            (FaultCode::TooComplex, respond::list(&[rejection.into()]))
+        }
+        Full::Process => {
+            let error = Error::fault(FaultCode::Unavailable, "Too many streams are followed here. Try again later.");
+            (FaultCode::Unavailable, described(&error, request))
+        }
+    }
+}
+
 /// Runs an operation that was checked. A panic in a resolver and one that never ends give errors too.
 pub fn run(
     front: Arc<Front>,
@@ -98,14 +114,15 @@ pub fn run(
         let is_subscription = prepared.kind == OperationType::Subscription;
         seen.execute(&front.names, &prepared, actor.is_some());
         let person = actor.as_ref().and_then(|actor| actor.user).filter(|_| is_subscription);
-        let place = person.map(|person| front.places.stream_of(person));
-        if matches!(place, Some(None)) {
-            let most = front.places.quotas().streams_of_person;
-            seen.fail(FaultCode::TooComplex);
-            let message = format!("A person may follow {most} streams at once. Complete one first.");
-            yield Step::Errors(respond::list(&[Rejection::too_complex(message, most as u64, most as u64 + 1).into()]));
-            return;
-        }
+        let place = match person.map(|person| front.places.stream_of(person)).transpose() {
+            Ok(place) => place,
+            Err(full) => {
+                let (code, errors) = no_place(full, &request);
+                seen.fail(code);
+                yield Step::Errors(errors);
+                return;
+            }
+        };
         let span = operation_span(&prepared, &request);
         let loads = Loads::default();
         let mut data = context::session(&front.state.services, actor, &loads);

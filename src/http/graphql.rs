@@ -25,7 +25,7 @@ use axum::{
     response::Response,
 };
 use futures::{FutureExt, StreamExt};
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tracing::Instrument;
 
@@ -217,19 +217,21 @@ fn object(text: &str) -> Result<Option<serde_json::Map<String, serde_json::Value
     json::read(text).map(Some).ok_or_else(|| Refused::invalid(StatusCode::BAD_REQUEST, message))
 }
 
-async fn from_body(request: Request, is_known: bool, max_upload: usize) -> Result<Incoming, Refused> {
+async fn from_body(mut request: Request, is_known: bool, max_upload: usize) -> Result<Incoming, Refused> {
     let limit = if is_known { max_upload.max(MAX_ANONYMOUS_BODY) } else { MAX_ANONYMOUS_BODY };
     match body_kind(request.headers()) {
-        Ok(BodyKind::Json) => Ok(Operation::from_json(&collect(request, limit).await?)?.into_incoming()?),
-        // Every multipart request is a mutation, so there is nothing to answer without a token.
-        Ok(BodyKind::Multipart) if is_known => {
+        // what reads the parts does not know of the spaces either
+        Ok(BodyKind::Multipart(media_type)) if is_known => {
+            request.headers_mut().insert(header::CONTENT_TYPE, media_type);
             if content_length(request.headers()).is_some_and(|length| length > limit.saturating_add(uploads::ENVELOPE)) {
                 discard(request).await;
                 return Err(Refused::too_large(limit));
             }
             uploads::read(request, limit).await
         }
-        Ok(BodyKind::Multipart) => {
+        Ok(BodyKind::Json) => Ok(Operation::from_json(&collect(request, limit).await?)?.into_incoming()?),
+        // Every multipart request is a mutation, so there is nothing to answer without a token.
+        Ok(BodyKind::Multipart(_)) => {
             discard(request).await;
             Err(Error::fault(FaultCode::Unauthenticated, "Uploads need a token: Authorization: Bearer <token>.").into())
         }
@@ -243,7 +245,8 @@ async fn from_body(request: Request, is_known: bool, max_upload: usize) -> Resul
 #[derive(Debug, PartialEq, Eq)]
 enum BodyKind {
     Json,
-    Multipart,
+    /// With its media type, in the one way that every reader knows.
+    Multipart(HeaderValue),
 }
 
 /// Only what makes browsers ask first (a preflight) is accepted, so that no foreign page can write with a form.
@@ -256,12 +259,17 @@ fn body_kind(headers: &HeaderMap) -> Result<BodyKind, Refused> {
         return Err(unsupported("Send one content-type."));
     }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // spaces may stand before a `;` too (RFC 9110, 5.6.6)
+    let content_type = negotiate::split(content_type, ';').into_iter().map(str::trim).collect::<Vec<_>>().join("; ");
     let mime = content_type.parse::<mime::Mime>().ok();
     let charset = mime.as_ref().and_then(|mime| mime.get_param(mime::CHARSET));
     match mime.as_ref().map(mime::Mime::essence_str) {
         Some("application/json") if charset.is_none_or(|charset| charset == mime::UTF_8) => Ok(BodyKind::Json),
         Some("application/json") => Err(unsupported("The charset must be utf-8.")),
-        Some("multipart/form-data") if uploads::forces_preflight(headers) => Ok(BodyKind::Multipart),
+        Some("multipart/form-data") if uploads::forces_preflight(headers) => match HeaderValue::from_str(&content_type) {
+            Ok(content_type) => Ok(BodyKind::Multipart(content_type)),
+            Err(_) => Err(unsupported("The content-type is malformed.")),
+        },
         Some("multipart/form-data") => {
             Err(Refused::invalid(StatusCode::BAD_REQUEST, "Uploads need the header `graphql-require-preflight: 1`."))
         }
@@ -316,7 +324,6 @@ fn content_length(headers: &HeaderMap) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn kind(pairs: &[(&'static str, &'static str)]) -> Result<BodyKind, StatusCode> {
         let headers = pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
@@ -326,14 +333,20 @@ mod tests {
     #[test]
     fn only_bodies_that_force_a_preflight_are_read() {
         assert_eq!(kind(&[("content-type", "application/json")]), Ok(BodyKind::Json));
-        assert_eq!(kind(&[("content-type", "application/json; charset=UTF-8")]), Ok(BodyKind::Json));
+        for json in ["application/json; charset=UTF-8", "application/json ; charset=utf-8", "application/json\t;charset=utf-8 "] {
+            assert_eq!(kind(&[("content-type", json)]), Ok(BodyKind::Json), "{json}");
+        }
         for refused in ["text/plain", "application/x-www-form-urlencoded", "application/graphql", "application/json; charset=latin1", ""] {
             assert_eq!(kind(&[("content-type", refused)]), Err(StatusCode::UNSUPPORTED_MEDIA_TYPE), "{refused}");
         }
         assert_eq!(kind(&[]), Err(StatusCode::UNSUPPORTED_MEDIA_TYPE));
         let form = ("content-type", "multipart/form-data; boundary=x");
         assert_eq!(kind(&[form]), Err(StatusCode::BAD_REQUEST));
-        assert_eq!(kind(&[form, ("graphql-require-preflight", "1")]), Ok(BodyKind::Multipart));
+        let boundary = HeaderValue::from_static("multipart/form-data; boundary=x");
+        assert_eq!(kind(&[form, ("graphql-require-preflight", "1")]), Ok(BodyKind::Multipart(boundary)));
+        let (spaced, quoted) = ("multipart/form-data ; boundary=\"x ;y\"", HeaderValue::from_static("multipart/form-data; boundary=\"x ;y\""));
+        let spaced = ("content-type", spaced);
+        assert_eq!(kind(&[spaced, ("graphql-require-preflight", "1")]), Ok(BodyKind::Multipart(quoted)));
         assert_eq!(kind(&[("content-type", "application/json"), ("content-encoding", "gzip")]), Err(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
 

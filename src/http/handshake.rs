@@ -21,18 +21,29 @@ use axum::{
     },
     response::Response,
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use futures::StreamExt;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use std::{sync::Arc, time::Duration};
 use tracing::Instrument;
 
 /// Longest time for the closing handshake.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The version of the protocol (RFC 6455).
+const VERSION: &str = "13";
+
 /// True if a request wants to become a socket.
 pub fn is_upgrade(headers: &HeaderMap) -> bool {
     let upgrade = headers.get(header::UPGRADE).and_then(|value| value.to_str().ok());
     upgrade.is_some_and(|value| value.trim().eq_ignore_ascii_case("websocket"))
+}
+
+/// True if there is one key as RFC 6455 (4.2.1) wants it.
+fn has_key(headers: &HeaderMap) -> bool {
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    let (key, another) = (keys.next(), keys.next());
+    another.is_none() && key.and_then(|key| STANDARD.decode(key).ok()).is_some_and(|nonce| nonce.len() == 16)
 }
 
 /// Answers the upgrade and lets a session run. Without a known dialect the socket is opened all the same, because the
@@ -42,6 +53,19 @@ pub async fn upgrade(front: Arc<Front>, request: Request, id: RequestId) -> Resp
     let (mut parts, _) = request.into_parts();
     if !hosts::may_connect(&parts.uri, &parts.headers, &front.state.settings) {
         return reply.refuse(&Error::fault(FaultCode::Forbidden, "This origin may not connect.").into());
+    }
+    if let Some(version) = parts.headers.get(header::SEC_WEBSOCKET_VERSION)
+        && version != VERSION
+    {
+        let mut response = reply.refuse(&Refused::invalid(StatusCode::UPGRADE_REQUIRED, "This server speaks version 13 of WebSocket."));
+        // 4.4: with the version that is spoken; RFC 9110, 15.5.22: with what to upgrade to
+        response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
+        response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        return response;
+    }
+    if !has_key(&parts.headers) {
+        let message = "`Sec-WebSocket-Key` must be 16 bytes in Base64.";
+        return reply.refuse(&Refused::invalid(StatusCode::BAD_REQUEST, message));
     }
     let Ok(upgrade) = WebSocketUpgrade::from_request_parts(&mut parts, &()).await else {
         return reply.refuse(&Refused::invalid(StatusCode::BAD_REQUEST, "This is not a WebSocket handshake."));

@@ -83,6 +83,8 @@ mod tests {
             request_timeout: Duration::from_secs(1),
             body_timeout: Duration::from_secs(1),
             socket_init_timeout: Duration::from_secs(1),
+            socket_ping: Duration::from_secs(1),
+            socket_silence: Duration::from_secs(1),
             quotas: crate::http::Quotas::default(),
             trusted_proxies: Vec::new(),
             playground_token: None,

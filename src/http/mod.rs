@@ -11,6 +11,7 @@ mod cost;
 mod dialect;
 mod document;
 mod events;
+mod exchanges;
 mod execution;
 mod frames;
 #[cfg(any(test, fuzzing))]
@@ -41,6 +42,7 @@ mod typename;
 mod types;
 mod uploads;
 mod websocket;
+mod wire;
 
 pub use ops::{MetricsText, OpsState, ops_router};
 pub use quotas::Quotas;
@@ -71,10 +73,14 @@ pub struct HttpSettings {
     pub max_inline_upload_bytes: usize,
     /// Longest time that a query or a mutation may take.
     pub request_timeout: Duration,
-    /// Longest time for a body to arrive.
+    /// Longest time for a body to arrive; of a body of the file store, for its next piece.
     pub body_timeout: Duration,
     /// Longest time from opening a socket to `connection_init`.
     pub socket_init_timeout: Duration,
+    /// How often the peer of a socket is pinged.
+    pub socket_ping: Duration,
+    /// When a peer that says nothing is given up.
+    pub socket_silence: Duration,
     /// Most sockets and streams.
     pub quotas: Quotas,
     /// Proxies whose `X-Forwarded-For` is believed.

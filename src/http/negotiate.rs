@@ -112,7 +112,8 @@ fn range(item: &str) -> Option<Range> {
             "charset" => return None,
             // What stands behind q are not parameters of the type.
             "q" => {
-                range.quality = thousandths(value.trim())?;
+                // One that is malformed says nothing, and the client still has named the type.
+                range.quality = thousandths(value.trim()).unwrap_or(range.quality);
                 break;
             }
             _ => {}
@@ -121,20 +122,21 @@ fn range(item: &str) -> Option<Range> {
     Some(range)
 }
 
-/// A q-value: 0 to 1 with at most three digits behind the point.
+/// A q-value: 0 to 1 with at most three digits behind the point. Java's own client sends `.2`.
 fn thousandths(text: &str) -> Option<u16> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let is_number = fraction.len() <= 3 && fraction.bytes().all(|byte| byte.is_ascii_digit());
     let fraction: u16 = if is_number { format!("{fraction:0<3}").parse().ok()? } else { return None };
     match whole {
         "0" => Some(fraction),
+        "" if text.len() > 1 => Some(fraction),
         "1" if fraction == 0 => Some(1000),
         _ => None,
     }
 }
 
 /// Splits at a separator that is not inside of a quoted string.
-fn split(text: &str, separator: char) -> Vec<&str> {
+pub fn split(text: &str, separator: char) -> Vec<&str> {
     let (mut items, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
     for (at, c) in text.char_indices() {
         match c {
@@ -204,9 +206,6 @@ mod tests {
             "application/json;q=0",
             "application/json;q=0.000",
             "application/json; charset=latin1",
-            "application/json;q=2",
-            "application/json;q=0.1234",
-            "application/json;q=nan",
             "*/*;q=0",
             "text/*",
             "json",
@@ -214,6 +213,17 @@ mod tests {
         for accept in nothing {
             assert!(of(accept).is_nothing(), "{accept}");
         }
+    }
+
+    #[test]
+    fn what_is_malformed_is_disregarded_and_the_rest_counts() {
+        let java = "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2";
+        for json in [java, "application/json;q=2", "application/json;q=0.1234", "application/json;q=nan", "application/json;q=", "json, */*"] {
+            assert_eq!(of(json).result, Some(Media::Json), "{json}");
+        }
+        assert_eq!(of("application/json;q=.2, application/graphql-response+json;q=0.3").result, Some(Media::GraphqlResponse));
+        assert_eq!(of("application/json;q=.4, application/graphql-response+json;q=0.3").result, Some(Media::Json));
+        assert!(of("application/json;q=.").result.is_some() && of("application/json;q=.0").is_nothing());
     }
 
     #[test]

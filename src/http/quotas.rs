@@ -1,4 +1,4 @@
-//! How many sockets a process holds, and how many sockets and streams a person does. Counts are those of this process;
+//! How many sockets and streams a process holds, and how many of them a person does. Counts are those of this process;
 //! what is counted gives its place back when it is dropped. It must not know what flows through them.
 
 use crate::domain::ids::UserId;
@@ -14,13 +14,15 @@ pub struct Quotas {
     pub sockets: usize,
     /// Sockets of a person.
     pub sockets_of_person: usize,
+    /// Running subscriptions of this process, whatever they run over.
+    pub streams: usize,
     /// Running subscriptions of a person, whatever they run over.
     pub streams_of_person: usize,
 }
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { sockets: 10_000, sockets_of_person: 50, streams_of_person: 200 }
+        Self { sockets: 10_000, sockets_of_person: 50, streams: 50_000, streams_of_person: 200 }
     }
 }
 
@@ -28,6 +30,7 @@ impl Default for Quotas {
 #[derive(Debug, Default)]
 struct Held {
     sockets: usize,
+    streams: usize,
     persons: HashMap<UserId, Person>,
 }
 
@@ -35,6 +38,15 @@ struct Held {
 struct Person {
     sockets: usize,
     streams: usize,
+}
+
+/// Why there is no place for a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// The person has as many as one may have: this many.
+    Person(usize),
+    /// The process has as many as it may have.
+    Process,
 }
 
 /// Hands out places.
@@ -75,8 +87,15 @@ impl Places {
     }
 
     /// A place for a running subscription of a person.
-    pub fn stream_of(&self, person: UserId) -> Option<Place> {
-        self.take(Kind::StreamOf(person))
+    ///
+    /// # Errors
+    /// If the person or the process has as many as may be.
+    pub fn stream_of(&self, person: UserId) -> Result<Place, Full> {
+        let most = self.quotas.streams_of_person;
+        self.take(Kind::StreamOf(person)).ok_or_else(|| {
+            let held = lock(&self.held).persons.get(&person).map_or(0, |person| person.streams);
+            if held >= most { Full::Person(most) } else { Full::Process }
+        })
     }
 
     /// What the quotas are.
@@ -87,18 +106,23 @@ impl Places {
     fn take(&self, kind: Kind) -> Option<Place> {
         let mut held = lock(&self.held);
         let of = |person| held.persons.get(&person).copied().unwrap_or_default();
-        let (count, most) = match kind {
-            Kind::Socket => (held.sockets, self.quotas.sockets),
-            Kind::SocketOf(person) => (of(person).sockets, self.quotas.sockets_of_person),
-            Kind::StreamOf(person) => (of(person).streams, self.quotas.streams_of_person),
+        let is_full = match kind {
+            Kind::Socket => held.sockets >= self.quotas.sockets,
+            Kind::SocketOf(person) => of(person).sockets >= self.quotas.sockets_of_person,
+            Kind::StreamOf(person) => {
+                of(person).streams >= self.quotas.streams_of_person || held.streams >= self.quotas.streams
+            }
         };
-        if count >= most {
+        if is_full {
             return None;
         }
         match kind {
             Kind::Socket => held.sockets += 1,
             Kind::SocketOf(person) => held.persons.entry(person).or_default().sockets += 1,
-            Kind::StreamOf(person) => held.persons.entry(person).or_default().streams += 1,
+            Kind::StreamOf(person) => {
+                held.streams += 1;
+                held.persons.entry(person).or_default().streams += 1;
+            }
         }
         drop(held);
         Some(Place { held: Arc::clone(&self.held), kind })
@@ -113,7 +137,11 @@ impl Drop for Place {
                 held.sockets = held.sockets.saturating_sub(1);
                 return;
             }
-            Kind::SocketOf(person) | Kind::StreamOf(person) => person,
+            Kind::SocketOf(person) => person,
+            Kind::StreamOf(person) => {
+                held.streams = held.streams.saturating_sub(1);
+                person
+            }
         };
         let Some(counts) = held.persons.get_mut(&person) else { return };
         match self.kind {
@@ -136,22 +164,32 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
+    const QUOTAS: Quotas = Quotas { sockets: 2, sockets_of_person: 1, streams: 3, streams_of_person: 2 };
+
     #[test]
     fn places_are_counted_for_each_person_and_come_back() {
-        let places = Places::new(Quotas { sockets: 2, sockets_of_person: 1, streams_of_person: 2 });
-        let (one, two) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
-        let taken: Vec<_> = [places.socket(), places.socket(), places.socket_of(one), places.stream_of(one), places.stream_of(one)].into();
-        assert!(taken.iter().all(Option::is_some));
-        assert!(places.socket().is_none() && places.socket_of(one).is_none() && places.stream_of(one).is_none());
-        assert!(places.socket_of(two).is_some() && places.stream_of(two).is_some());
-        drop(taken);
-        assert!(places.socket().is_some() && places.socket_of(one).is_some() && places.stream_of(one).is_some());
-        assert!(lock(&places.held).persons.is_empty(), "nobody is remembered");
+        let places = Places::new(QUOTAS);
+        let (one, two, three) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)), UserId(Uuid::from_u128(3)));
+        let sockets = [places.socket(), places.socket(), places.socket_of(one)];
+        assert!(sockets.iter().all(Option::is_some));
+        let streams = [places.stream_of(one), places.stream_of(one)];
+        assert!(streams.iter().all(Result::is_ok));
+        assert!(places.socket().is_none() && places.socket_of(one).is_none() && places.socket_of(two).is_some());
+        assert_eq!(places.stream_of(one).unwrap_err(), Full::Person(2));
+        let third = places.stream_of(two).unwrap();
+        assert_eq!(places.stream_of(three).unwrap_err(), Full::Process);
+        assert_eq!(places.stream_of(one).unwrap_err(), Full::Person(2), "what the person can do something about comes first");
+        drop(third);
+        assert!(places.stream_of(three).is_ok());
+        drop((sockets, streams));
+        assert!(places.socket().is_some() && places.socket_of(one).is_some() && places.stream_of(one).is_ok());
+        let held = lock(&places.held);
+        assert!(held.persons.is_empty() && (held.sockets, held.streams) == (0, 0), "nobody is remembered");
     }
 
     #[test]
     fn a_refused_person_is_not_remembered() {
-        let places = Places::new(Quotas { sockets: 1, sockets_of_person: 0, streams_of_person: 0 });
+        let places = Places::new(Quotas { sockets_of_person: 0, ..QUOTAS });
         assert!(places.socket_of(UserId(Uuid::nil())).is_none());
         assert!(lock(&places.held).persons.is_empty());
     }

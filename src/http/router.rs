@@ -18,22 +18,24 @@ use crate::error::{Error, FaultCode, Result};
 use crate::trace;
 use axum::{
     Router,
+    body::Body,
     extract::{Request, State},
     middleware::{self, Next},
     response::Response,
     routing::{any, get},
 };
+use futures::FutureExt;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use std::{any::Any, convert::Infallible, sync::Arc, time::Duration};
-use tower::util::BoxCloneSyncService;
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tower::{ServiceExt, util::BoxCloneSyncService};
 use tower_http::{
     CompressionLevel,
-    catch_panic::CatchPanicLayer,
     compression::{
         CompressionLayer,
         predicate::{NotForContentType, Predicate, SizeAbove},
     },
     cors::{AllowOrigin, CorsLayer},
+    timeout::TimeoutBody,
 };
 use tracing::Instrument;
 
@@ -60,7 +62,7 @@ pub fn router(state: HttpState, objects: Option<ObjectService>) -> Result<Router
     let types = SchemaTypes::of(&state.schema.sdl())?;
     let rules = Rules::new(types, state.settings.introspection);
     let ops = OpsState { health: state.services.health.clone(), metrics: Arc::clone(&state.metrics), shutdown: state.shutdown.clone() };
-    let places = Places::new(state.settings.quotas);
+    let (places, body_timeout) = (Places::new(state.settings.quotas), state.settings.body_timeout);
     let front = Arc::new(Front { state, rules, names: Names::default(), places });
     let routes = Router::new()
         .route("/graphql", any(graphql::handle))
@@ -76,11 +78,15 @@ pub fn router(state: HttpState, objects: Option<ObjectService>) -> Result<Router
         );
     // Objects are documents, which are compressed already, and their answers are signed for as they are.
     let routes = match objects {
-        Some(objects) => routes.route_service("/claimwright/{*key}", objects),
+        // They may be large, so it is each piece that has to come in time.
+        Some(objects) => {
+            let arriving = move |request: Request| request.map(|body| Body::new(TimeoutBody::new(body_timeout, body)));
+            routes.route_service("/claimwright/{*key}", objects.map_request(arriving))
+        }
         None => routes,
     };
     Ok(routes
-        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(guard))
         .layer(cors(front.clone()))
         .layer(middleware::from_fn_with_state(front.clone(), enter))
         .with_state(front))
@@ -147,8 +153,11 @@ fn refuse(id: RequestId, refused: &Refused) -> Response {
     Reply { media: Media::Json, request: id, charge: None }.refuse(refused)
 }
 
-fn panicked(_: Box<dyn Any + Send>) -> Response {
-    refuse(RequestId::fresh(), &respond::internal("a handler panicked").into())
+/// A panic outside of an operation is an answer too, with the id that is in the log.
+async fn guard(request: Request, next: Next) -> Response {
+    let id = RequestId::of(request.extensions());
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    answered.unwrap_or_else(|_| refuse(id, &respond::internal("a handler panicked").into()))
 }
 
 async fn method_not_allowed(request: Request) -> Response {

@@ -1,18 +1,23 @@
-//! Serving: accepts connections, bounds the time for headers, drains on shutdown. hyper's own builder is used because
-//! `axum::serve` has no time-outs. It must not know routes.
+//! Serving: accepts connections, bounds how long each may be silent, idle or unread, drains on shutdown. hyper's own builder
+//! is used because `axum::serve` has no time-outs. It must not know routes.
 
-use super::observe::Open;
+use super::{
+    exchanges::{Exchanges, Neglect},
+    observe::Open,
+    wire::{Protocol, Wire},
+};
 use crate::error::{Error, Result};
 use axum::{Router, body::Body};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto::Builder, graceful::GracefulShutdown},
+    server::conn::auto::Builder,
 };
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
 };
 use tokio_util::{
     sync::CancellationToken,
@@ -24,6 +29,9 @@ use tower::ServiceExt;
 const MAX_HEAD: u32 = 64 << 10;
 /// Pause after a failed accept (no more file descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How much that was not sent yet the kernel takes, in bytes. It would take megabytes, and then tell no difference for a
+/// long time between a peer that reads slowly and one that does not read.
+const MAX_UNSENT: u32 = 64 << 10;
 
 /// How many connections there may be, and how long each may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +41,8 @@ pub struct Timing {
     pub connections: usize,
     /// Longest time for the head of a request to arrive, and for an idle connection to stay open.
     pub head: Duration,
+    /// Longest time in which a peer takes nothing of what is written for it.
+    pub write: Duration,
     /// Longest time that requests and sockets have to end when the process drains.
     pub grace: Duration,
 }
@@ -74,7 +84,7 @@ async fn place(places: &Arc<Semaphore>, were_taken: &mut bool) -> Option<Place> 
 /// INTERNAL if the listener has no address.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, timing: Timing) -> Result<()> {
     let address = listener.local_addr().map_err(Error::internal)?;
-    let (graceful, open, cut) = (GracefulShutdown::new(), TaskTracker::new(), CancellationToken::new());
+    let (open, cut) = (TaskTracker::new(), CancellationToken::new());
     let builder = builder(timing.head);
     let (places, mut were_taken) = (Arc::new(Semaphore::new(timing.connections)), false);
     loop {
@@ -96,18 +106,10 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
             }
         };
         let (builder, router, shutdown, cut) = (builder.clone(), router.clone(), shutdown.clone(), cut.clone());
-        let (watcher, connection) = (graceful.watcher(), Connection { peer, _open: open.token(), _place: place });
+        let connection = Connection { peer, _open: open.token(), _place: place };
         open.spawn(async move {
-            if !has_spoken(&stream, timing.head, &shutdown).await {
-                return;
-            }
-            let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-                request.extensions_mut().insert(connection.clone());
-                router.clone().oneshot(request.map(Body::new))
-            });
-            let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
             tokio::select! {
-                served = watcher.watch(serving) => if let Err(error) = served { tracing::debug!(error, "a connection broke") },
+                () = converse(stream, connection, &builder, router, timing, &shutdown) => {}
                 () = cut.cancelled() => {}
             }
         });
@@ -115,11 +117,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
     drop(listener);
     open.close();
     tracing::info!(%address, "draining");
-    let drained = async {
-        graceful.shutdown().await;
-        open.wait().await;
-    };
-    if tokio::time::timeout(timing.grace, drained).await.is_err() {
+    if timeout(timing.grace, open.wait()).await.is_err() {
         tracing::warn!(left = open.len(), "not every connection ended within the grace period");
         cut.cancel();
     }
@@ -139,16 +137,78 @@ fn builder(head: Duration) -> Builder<TokioExecutor> {
     builder
 }
 
-/// Waits for the first byte: hyper-util reads it to tell HTTP/1 from HTTP/2, and its time-outs begin after that.
-async fn has_spoken(stream: &TcpStream, within: Duration, shutdown: &CancellationToken) -> bool {
+/// Serves one connection until its peer or the process has had enough, or the peer keeps it for nothing.
+async fn converse(
+    stream: TcpStream,
+    connection: Connection,
+    builder: &Builder<TokioExecutor>,
+    router: Router,
+    timing: Timing,
+    shutdown: &CancellationToken,
+) {
+    prepare(&stream);
+    let mut wire = Wire::new(stream, timing.write);
+    let greeted = tokio::select! {
+        () = shutdown.cancelled() => return,
+        greeted = timeout(timing.head, wire.greeting()) => greeted,
+    };
+    let Ok(Ok(protocol)) = greeted else { return };
+    let exchanges = Arc::new(Exchanges::default());
+    let begun = Arc::clone(&exchanges);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(connection.clone());
+        let (exchange, answered) = (begun.begin(), router.clone().oneshot(request.map(Body::new)));
+        async move { answered.await.map(|response| response.map(|body| exchange.answer(body))) }
+    });
+    let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(wire), service));
+    let mut is_leaving = false;
+    loop {
+        tokio::select! {
+            served = serving.as_mut() => {
+                if let Err(error) = served {
+                    tracing::debug!(error, "a connection broke");
+                }
+                return;
+            }
+            () = shutdown.cancelled(), if !is_leaving => {}
+            // of HTTP/1, hyper watches the head and the wire everything else
+            neglect = exchanges.neglected(timing.head, timing.write), if protocol == Protocol::Http2 => {
+                if is_leaving || neglect == Neglect::Unread {
+                    tracing::debug!(?neglect, "a connection is cut");
+                    return;
+                }
+            }
+        }
+        // asked to leave, so that no request of an honest peer is lost
+        is_leaving = true;
+        exchanges.begin_anew();
+        serving.as_mut().graceful_shutdown();
+    }
+}
+
+fn prepare(stream: &TcpStream) {
     // Two small writes in a row (`next`, then `complete`) would wait 40 ms for an acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY was not set");
     }
-    let mut first = [0];
-    tokio::select! {
-        () = shutdown.cancelled() => false,
-        // Looks at a byte: `readable` may be true without one.
-        peeked = tokio::time::timeout(within, stream.peek(&mut first)) => matches!(peeked, Ok(Ok(1))),
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT) {
+        tracing::debug!(%error, "TCP_NOTSENT_LOWAT was not set");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn small_writes_do_not_wait_and_the_kernel_hoards_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        assert!(!stream.nodelay().unwrap());
+        prepare(&stream);
+        assert!(stream.nodelay().unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket2::SockRef::from(&stream).tcp_notsent_lowat().unwrap(), MAX_UNSENT);
     }
 }

@@ -28,9 +28,6 @@ use tokio::{
 
 /// Time that open subscriptions get to say why they end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How often the peer is pinged, and when a silent one is given up. A client that only reads slowly answers late.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const SILENCE: Duration = Duration::from_mins(3);
 /// Most operations that run on one socket.
 const MAX_OPERATIONS: usize = 100;
 
@@ -109,7 +106,8 @@ impl Session {
     async fn run(mut self, socket: WebSocket) {
         let (mut sink, mut stream) = socket.split();
         let shutdown = self.front.state.shutdown.clone();
-        let mut ping = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
+        let (every, silence) = (self.front.state.settings.socket_ping, self.front.state.settings.socket_silence);
+        let mut ping = tokio::time::interval_at(Instant::now() + every, every);
         let close = loop {
             if let Phase::Ending(close) = &self.phase
                 && self.operations.is_empty()
@@ -138,7 +136,7 @@ impl Session {
                     }
                 }
                 _ = ping.tick() => {
-                    if self.heard.elapsed() > SILENCE { break None }
+                    if self.heard.elapsed() > silence { break None }
                     if self.outbox.is_empty() {
                         self.outbox.push(Message::Ping(bytes::Bytes::new()));
                         self.outbox.push_text(self.dialect.heartbeat());

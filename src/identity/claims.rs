@@ -60,7 +60,7 @@ impl Claims {
             email: self.email.clone().and_then(cleaned),
             name: self.name.clone().and_then(cleaned),
             workspace: workspace.map_err(|_| IdentityError::BadClaims("custom:workspace_id is not a UUID"))?,
-            expires_at,
+            expires_at: expires_at + LEEWAY,
         })
     }
 }

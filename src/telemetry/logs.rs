@@ -61,9 +61,13 @@ pub fn start(logs: &LogSettings, traces: Option<&TraceSettings>) -> Result<Telem
     Ok(Telemetry { provider })
 }
 
-/// Libraries write whole frames and headers at TRACE, tokens and texts among them: that is never logged.
+/// Libraries write whole frames and headers at TRACE, tokens and texts among them: that is never logged. The library below
+/// `folder_s3` calls every request that it refuses an error of its own, and anybody can send such requests; `folder_s3` says
+/// itself what is one, and the rest at DEBUG.
 fn is_harmless(metadata: &Metadata<'_>) -> bool {
-    *metadata.level() < Level::TRACE || metadata.target().starts_with("claimwright")
+    let target = metadata.target();
+    let is_of_the_store = target == "s3s" || target.starts_with("s3s::");
+    !is_of_the_store && (*metadata.level() < Level::TRACE || target.starts_with("claimwright"))
 }
 
 impl Telemetry {

@@ -204,7 +204,7 @@ async fn draining_and_a_token_that_ends_break_a_stream_off_so_that_its_client_co
     let app = TestApp::start(Mode::Embedded).await;
     let adviser = app.adviser();
     let batch = adviser.create_batch("Acme").await;
-    let passing = Client::new(app.url(), Some(app.token(Duration::from_secs(4))));
+    let passing = Client::new(app.url(), Some(app.token(Duration::ZERO)));
     let mut stream = Stream::open(&passing, WATCH, json!({ "id": batch })).await;
     assert_eq!(stream.progress().await["__typename"], "BatchSnapshot");
     assert_eq!(stream.progress().await["reason"], "NOT_ALLOWED");

@@ -17,6 +17,7 @@ mod client;
 mod clients;
 mod cognito;
 mod contract;
+mod corpora;
 mod crash;
 mod documents;
 mod drafts;

@@ -180,6 +180,23 @@ async fn where_documents_are_registered_nothing_else_runs_on_any_transport() {
         assert_eq!((status, code(&answer)), (400, "PERSISTED_QUERY_NOT_FOUND"), "{answer}");
         assert!(answer["errors"][0]["message"].as_str().is_some_and(|message| message.contains("registered")), "{answer}");
     }
+    for parameters in [[("query", other)], [("extensions", extensions(other).to_string().as_str())]] {
+        let (_, answer) = get(&adviser, &parameters).await;
+        assert_eq!(code(&answer), "PERSISTED_QUERY_NOT_FOUND", "{answer}");
+    }
+    assert_eq!(get(&adviser, &[("query", QUERY)]).await.1["data"], found);
+    assert_eq!(get(&adviser, &[("extensions", &extensions(QUERY).to_string())]).await.1["data"], found);
+    for (body, expected) in [
+        (json!({ "query": other }), "PERSISTED_QUERY_NOT_FOUND"),
+        (json!({ "query": other, "extensions": extensions(other) }), "PERSISTED_QUERY_NOT_FOUND"),
+        (json!({ "query": QUERY }), "\"nodes\":[]"),
+        (json!({ "extensions": extensions(QUERY) }), "\"nodes\":[]"),
+    ] {
+        let request = reqwest::Client::new().post(format!("{}/graphql", adviser.url())).header("accept", "text/event-stream").json(&body);
+        let stream = request.bearer_auth(adviser.token().expect("a token")).send().await.expect("an answer");
+        let text = stream.text().await.expect("a stream");
+        assert!(text.contains(expected) && text.ends_with("event: complete\ndata: \n\n"), "{body}: {text}");
+    }
     let mut socket = adviser.socket().await;
     socket.send(json!({ "id": "1", "type": "subscribe", "payload": { "query": other } })).await;
     let refused = socket.receive().await.expect("an answer");

@@ -141,6 +141,10 @@ async fn the_page_has_a_token_that_works_or_says_how_to_build_it() {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     assert_eq!((header("content-type").as_str(), header("cache-control").as_str()), ("text/html; charset=utf-8", "no-store"));
     let policy = header("content-security-policy");
+    let directives: Vec<&str> = policy.split(';').map(str::trim).collect();
+    for directive in ["default-src 'none'", "script-src 'self'", "connect-src 'self'", "base-uri 'none'", "form-action 'none'"] {
+        assert!(directives.contains(&directive), "{directive}: {policy}");
+    }
     assert!(!policy.contains("unsafe-eval") && !policy.contains("http") && policy.contains("frame-ancestors 'none'"), "{policy}");
     let text = response.text().await.expect("text");
     let (_, rest) = text.split_once(r#"<meta name="claimwright-token" content=""#).expect("the place of the token");

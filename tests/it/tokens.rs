@@ -3,8 +3,11 @@
 
 use crate::support::socket::Socket;
 use crate::support::{Client, Mode, TestApp};
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::rsa::KeyPair;
+use aws_lc_rs::signature::KeyPair as _;
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use claimwright::identity::LocalIssuer;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
@@ -62,6 +65,30 @@ async fn jwks(app: &TestApp) -> Value {
     response.json().await.expect("JSON")
 }
 
+/// The server's public key in every way in which it is written: who takes it for the secret of HS256 takes one of these.
+fn public_key(app: &TestApp, keys: &Value) -> Vec<(&'static str, Vec<u8>)> {
+    let pem = std::fs::read_to_string(app.folder().join("data/issuer-key.pem")).expect("the key");
+    let der = STANDARD.decode(pem.lines().filter(|line| !line.starts_with("-----")).collect::<String>()).expect("base64");
+    let pair = KeyPair::from_pkcs8(&der).expect("a key pair");
+    let pkcs1 = pair.public_key().as_ref().to_vec();
+    let spki = AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()).expect("DER").as_ref().to_vec();
+    let wrapped = |label: &str, der: &[u8], end: &str| {
+        let text = STANDARD.encode(der);
+        let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("ASCII")).collect();
+        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----{end}", lines.join("\n")).into_bytes()
+    };
+    vec![
+        ("HS256 with the PEM", wrapped("PUBLIC KEY", &spki, "\n")),
+        ("HS256 with the PEM without its last line break", wrapped("PUBLIC KEY", &spki, "")),
+        ("HS256 with the PEM of PKCS 1", wrapped("RSA PUBLIC KEY", &pkcs1, "\n")),
+        ("HS256 with the DER", spki),
+        ("HS256 with the DER of PKCS 1", pkcs1),
+        ("HS256 with the JWK", keys["keys"][0].to_string().into_bytes()),
+        ("HS256 with the JWKS", keys.to_string().into_bytes()),
+        ("HS256 with nothing", Vec::new()),
+    ]
+}
+
 /// Every kind of token that must not be accepted.
 async fn bad_tokens(app: &TestApp) -> Vec<(&'static str, String)> {
     let keys = jwks(app).await;
@@ -74,10 +101,14 @@ async fn bad_tokens(app: &TestApp) -> Vec<(&'static str, String)> {
     let parts: Vec<&str> = good.split('.').collect();
     let encoded = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let modulus = keys["keys"][0]["n"].as_str().expect("a modulus");
+    let spellings = public_key(app, &keys);
+    let symmetric = spellings.into_iter().map(|(what, secret)| {
+        (what, forge.sign(&forge.claims(), &EncodingKey::from_secret(&secret), Algorithm::HS256))
+    });
     let own = encoded(&json!({ "alg": "none", "typ": "JWT", "kid": forge.kid }));
     let mut claims = forge.claims();
     claims["custom:workspace_id"] = json!("not a uuid");
-    vec![
+    let others = vec![
         ("not a token", "secret".into()),
         ("two parts", format!("{}.{}", parts[0], parts[1])),
         ("no signature", format!("{}.{}.", parts[0], parts[1])),
@@ -105,7 +136,8 @@ async fn bad_tokens(app: &TestApp) -> Vec<(&'static str, String)> {
         ("a workspace that is none", forge.sign(&claims, &forge.key, Algorithm::RS256)),
         ("longer than 8 KB", "a".repeat(9_000)),
         ("a good one with 9 KB behind it", format!("{good}{}", "a".repeat(9_000))),
-    ]
+    ];
+    others.into_iter().chain(symmetric).collect()
 }
 
 async fn post(app: &TestApp, headers: &[(&str, &str)], body: &str) -> (u16, Value) {

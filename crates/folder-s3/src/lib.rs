@@ -67,10 +67,17 @@ impl FolderS3 {
     /// Answers a request as a server would. The path must be the one that was signed: `/bucket/key`.
     /// Make the body with [`Body::http_body_unsync`]; what cannot be answered otherwise is a plain 500.
     pub async fn call(&self, request: http::Request<Body>) -> http::Response<Body> {
-        self.service.call(request).await.unwrap_or_else(|_| {
+        let response = self.service.call(request).await.unwrap_or_else(|error| {
+            tracing::error!(?error, "a request of the store was not answered");
             let mut response = http::Response::new(Body::empty());
             *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
             response
-        })
+        });
+        let status = response.status();
+        // Whoever can reach the store can be refused by it: that is no news.
+        if status.is_client_error() || status.is_server_error() {
+            tracing::debug!(status = status.as_u16(), "a request of the store was refused");
+        }
+        response
     }
 }

@@ -128,6 +128,7 @@ impl S3 for FolderService {
                 ..Default::default()
             }));
         }
+        tracing::error!(key = input.key, "the data of an object is missing");
         Err(s3_error!(InternalError, "the data of this object is missing"))
     }
 
@@ -218,7 +219,9 @@ pub fn headers(
     Headers { content_type, content_disposition, content_encoding, cache_control, user: user.unwrap_or_default().into_iter().collect() }
 }
 
+/// What a request is answered whose files could not be read or written: the one failure that is the store's own.
 pub fn disk(error: io::Error) -> S3Error {
+    tracing::error!(%error, "the files of the store cannot be used");
     S3Error::internal_error(error)
 }
 

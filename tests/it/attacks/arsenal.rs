@@ -185,3 +185,17 @@ pub fn malformed() -> Vec<Shot> {
 pub fn all() -> Vec<Shot> {
     [overloads(), depths(), malformed()].into_iter().flatten().collect()
 }
+
+/// What the file store refuses, from somebody without a link.
+pub const STORE: [(&str, &str); 10] = [
+    ("GET", "/claimwright/x"),
+    ("PUT", "/claimwright/x"),
+    ("DELETE", "/claimwright/x"),
+    ("POST", "/claimwright/x"),
+    ("GET", "/claimwright/%2e%2e/%2e%2e/etc/passwd"),
+    ("GET", "/claimwright/x?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=x"),
+    ("PUT", "/claimwright/x?X-Amz-Signature=00&X-Amz-Date=20260101T000000Z&X-Amz-Expires=9&X-Amz-SignedHeaders=host"),
+    ("GET", "/claimwright/x?list-type=2"),
+    ("POST", "/claimwright/x?uploads"),
+    ("GET", "/claimwright/%ff%00"),
+];

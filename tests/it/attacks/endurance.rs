@@ -1,10 +1,11 @@
 //! Everything at one process, again and again: it answers after each round, no fault of its own is in its log, and once
 //! it is warm its memory does not grow.
 
-use super::arsenal::{Shot, all};
+use super::arsenal::{STORE, Shot, all};
 use super::{authority, connect, refused_on};
 use crate::support::Client;
 use crate::support::process::{Server, settings};
+use crate::support::raw::exchange;
 use crate::support::socket::Socket;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -84,6 +85,54 @@ async fn broken_off(server: &Server, adviser: &Client, batch: &str) {
     }
 }
 
+/// Uploads that are none, files that stop coming, event streams and connections of HTTP/2 that are given up.
+async fn other_transports(server: &Server, adviser: &Client, batch: &str) {
+    let token = adviser.token().expect("a token");
+    let form = |map: &str, bytes: &str| {
+        let part = |name: &str, text: &str| format!("--x\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n");
+        let operations = r#"{"query":"mutation($f: Upload!) { importProjects(input: { batchId: \"x\", source: { file: $f } }) { import { id } } }","variables":{"f":null}}"#;
+        let file = format!("--x\r\ncontent-disposition: form-data; name=\"0\"; filename=\"a.csv\"\r\n\r\n{bytes}\r\n--x--\r\n");
+        format!("{}{}{file}", part("operations", operations), part("map", map))
+    };
+    let authorization = format!("Bearer {token}");
+    let multipart = [
+        ("content-type", "multipart/form-data; boundary=x"),
+        ("graphql-require-preflight", "1"),
+        ("authorization", authorization.as_str()),
+    ];
+    for body in [form(r#"{"0":["variables.f"]}"#, &"a,b\n".repeat(50_000)), form(r#"{"0":["variables.g"]}"#, ""), form("[", "x"), "--x".into()] {
+        let answer = exchange(server.url(), "POST", "/graphql", &multipart, body.as_bytes()).await;
+        assert!(answer.status < 500 && answer.json()["errors"].is_array(), "{answer:?}");
+    }
+    for (method, path) in STORE {
+        let answer = exchange(server.url(), method, path, &[], b"x").await;
+        assert!(answer.status >= 400 && answer.status != 500, "{method} {path}: {answer:?}");
+    }
+    let sql = "query($text: String!) { batches(filter: { text: $text }) { totalCount } }";
+    for text in ["' OR 1=1; --", "%", "\\", "\u{0}", "'; DROP TABLE batches; --"] {
+        let (_, answer) = adviser.send(sql, json!({ "text": text })).await;
+        assert!(!answer.to_string().contains("INTERNAL"), "{answer}");
+    }
+    let h2 = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
+    let watch = json!({ "query": "subscription($id: ID!) { batchProgress(batchId: $id) { __typename } }", "variables": { "id": batch } });
+    let mut given_up = Vec::new();
+    for client in [&h2, &reqwest::Client::new()] {
+        for _ in 0..20 {
+            let request = client.post(format!("{}/graphql", server.url())).bearer_auth(token).header("accept", "text/event-stream");
+            let mut stream = request.json(&watch).send().await.expect("an answer");
+            assert!(stream.chunk().await.expect("a chunk").is_some());
+            given_up.push(stream);
+        }
+    }
+    drop(given_up);
+    for begun in ["P", "PRI * HT", "GET / HTTP/1.1\r\nhost: ", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        for _ in 0..10 {
+            let mut stream = connect(server.url()).await;
+            drop(stream.write_all(begun.as_bytes()).await);
+        }
+    }
+}
+
 #[tokio::test]
 async fn after_everything_the_server_answers_and_its_memory_has_not_grown() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -99,6 +148,7 @@ async fn after_everything_the_server_answers_and_its_memory_has_not_grown() {
         over_http(&server, &shots).await;
         over_a_socket(&server, &adviser, &shots).await;
         broken_off(&server, &adviser, &batch).await;
+        other_transports(&server, &adviser, &batch).await;
         let data = adviser.run("query($id: ID!) { batch(id: $id) { name } batches { totalCount } }", json!({ "id": batch })).await;
         assert_eq!(data, json!({ "batch": { "name": "Acme" }, "batches": { "totalCount": 1 } }), "round {round}");
         seen.push(memory(server.id()).0);

@@ -9,6 +9,7 @@ mod failures;
 mod injection;
 mod membership;
 mod origins;
+mod panics;
 mod quotas;
 mod signatures;
 mod slow;

@@ -3,6 +3,7 @@
 
 use super::code;
 use super::signatures::Forge;
+use crate::support::pair::Pair;
 use crate::support::raw::{Answer, exchange};
 use crate::support::socket::Socket;
 use crate::support::{Mode, TestApp};
@@ -101,4 +102,37 @@ async fn who_guesses_tokens_has_to_wait_and_nobody_else_at_the_address_does() {
     assert_eq!(ask(&app, &[]).await.status, 200);
     assert_eq!(try_with(&ended).await.status, 401, "its client has to know that it needs a new one");
     app.stop().await;
+}
+
+#[tokio::test]
+async fn two_processes_on_one_redis_share_what_an_address_has_and_what_its_failures_cost() {
+    let Some(pair) = Pair::start(&LIMITED).await else { return };
+    let urls: Vec<String> = pair.apps.iter().map(|app| app.url().expect("an address")).collect();
+    let question = br#"{"query":"{ apiInfo { version } }"}"#;
+    let asked = async |url: &str, token: Option<&str>| {
+        let authorization = token.map(|token| format!("Bearer {token}"));
+        let mut headers = vec![("content-type", "application/json")];
+        headers.extend(authorization.as_deref().map(|value| ("authorization", value)));
+        exchange(url, "POST", "/graphql", &headers, question).await
+    };
+    // 100 points, 2 for each question and one back in a second: neither half of the questions would use them up alone
+    let mut answered = 0;
+    while asked(&urls[answered % 2], None).await.status == 200 {
+        answered += 1;
+        assert!(answered < 90, "two purses");
+    }
+    assert!(answered >= 50, "{answered}");
+    for url in &urls {
+        assert_eq!(asked(url, None).await.status, 429);
+    }
+    let mut refused = 0;
+    while asked(&urls[refused % 2], Some("x.y.z")).await.status == 401 {
+        refused += 1;
+        assert!(refused < 18, "two purses");
+    }
+    assert!(refused >= 10, "{refused}");
+    for url in &urls {
+        assert_eq!(asked(url, Some("x.y.z")).await.status, 429);
+    }
+    pair.stop().await;
 }

@@ -8,6 +8,22 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Error as SocketError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
+/// Starts a stream of events; the code of the error if it is refused, and the response, which holds the place.
+async fn stream(client: &Client, batch: &str) -> (reqwest::Response, Option<String>) {
+    let request = reqwest::Client::new().post(format!("{}/graphql", client.url())).header("accept", "text/event-stream");
+    let request = request.bearer_auth(client.token().expect("a token")).json(&json!({ "query": WATCH, "variables": { "id": batch } }));
+    let mut response = request.send().await.expect("an answer");
+    let mut seen = String::new();
+    while !seen.contains("\ndata: ") || !seen.ends_with("\n\n") {
+        let chunk = timeout(PATIENCE, response.chunk()).await.expect("something in time").expect("a chunk").expect("an event");
+        seen.push_str(std::str::from_utf8(&chunk).expect("UTF-8"));
+    }
+    let data = seen.split_once("data: ").and_then(|(_, rest)| rest.lines().next()).expect("data");
+    let event: Value = serde_json::from_str(data).expect("JSON");
+    let code = event["errors"][0]["extensions"]["code"].as_str().map(str::to_owned);
+    (response, code)
+}
+
 const WATCH: &str = "subscription($id: ID!) { batchProgress(batchId: $id) { __typename } }";
 
 async fn few() -> TestApp {
@@ -141,5 +157,42 @@ async fn a_socket_runs_at_most_a_hundred_operations_at_once() {
     }
     socket.send(subscribe(1)).await;
     assert_eq!(socket.receive().await, Err(Some(4409)), "an id that is in use");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn event_streams_and_what_runs_on_sockets_are_counted_together_for_a_person() {
+    let app = few().await;
+    let adviser = app.adviser();
+    let batch = adviser.create_batch("Acme").await;
+    let (first, refused) = stream(&adviser, &batch).await;
+    assert_eq!(refused, None);
+    let (_second, refused) = stream(&adviser, &batch).await;
+    assert_eq!(refused, None);
+    let mut socket = sign_in(&app, &adviser).await.expect("a socket");
+    assert_eq!(watch(&mut socket, "1", &batch).await, Ok(()));
+    assert_eq!(stream(&adviser, &batch).await.1.as_deref(), Some("TOO_COMPLEX"));
+    assert_eq!(watch(&mut socket, "2", &batch).await, Err("\"TOO_COMPLEX\"".into()));
+    // a response that is dropped gives its place back as soon as the server has seen it
+    drop(first);
+    let free_again = async { while watch(&mut socket, "3", &batch).await.is_err() {} };
+    timeout(PATIENCE, free_again).await.expect("the place is free again");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_has_so_many_streams_whoever_follows_them() {
+    let app = TestApp::start_on(Mode::Embedded, &[("MAX_STREAMS", "2")], |_| {}).await;
+    let (one, other) = (app.adviser(), app.stranger());
+    let (mine, theirs) = (one.create_batch("Acme").await, other.create_batch("Other").await);
+    let (held, refused) = stream(&one, &mine).await;
+    assert_eq!(refused, None);
+    let (_held, refused) = stream(&other, &theirs).await;
+    assert_eq!(refused, None);
+    assert_eq!(stream(&other, &theirs).await.1.as_deref(), Some("UNAVAILABLE"), "not a fault of this person");
+    assert_eq!(one.send("{ __typename }", json!({})).await.0, 200, "requests go on");
+    drop(held);
+    let free_again = async { while stream(&other, &theirs).await.1.is_some() {} };
+    timeout(PATIENCE, free_again).await.expect("the place is free again");
     app.stop().await;
 }

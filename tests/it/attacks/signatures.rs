@@ -38,6 +38,11 @@ impl Forge {
         }
     }
 
+    /// The server's time, as its tokens tell it.
+    pub fn now(&self) -> i64 {
+        self.claims["iat"].as_i64().expect("a time")
+    }
+
     fn sign(key: &EncodingKey, header: &str, claims: &str) -> String {
         let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), key, Algorithm::RS256).expect("a signature");
@@ -115,7 +120,7 @@ fn forged(app: &TestApp) -> Vec<(String, String)> {
     ] {
         all.push((format!("a header with {more}"), forge.headed(more)));
     }
-    let now = forge.claims["iat"].as_i64().expect("a time");
+    let now = forge.now();
     let issuer = LocalIssuer::ISSUER;
     for more in [
         json!({ "exp": now - 6 }),

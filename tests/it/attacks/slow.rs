@@ -2,14 +2,20 @@
 //! real quarters of a minute.
 
 use super::{assert_alive, authority, connect, listen};
+use crate::support::calls::{done, text};
 use crate::support::{Mode, PATIENCE, TestApp};
 use claimwright::repositories::db::Scope;
 use serde_json::json;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 use tokio::time::{interval, timeout};
 
 const SHORT: Duration = Duration::from_millis(150);
+/// As few places as may be, so that whoever holds one for ever is noticed.
+const FEW: [(&str, &str); 2] = [("MAX_CONNECTIONS", "3"), ("MAX_SOCKETS", "2")];
+/// A question without a token whose answer is long.
+const LONG: &str = "/graphql?query=%7B__schema%7Btypes%7Bname%20description%20fields%7Bname%20description%20args%7Bname%20description%7D%7D%7D%7D%7D";
 
 async fn impatient() -> TestApp {
     TestApp::start_with(Mode::Embedded, |surroundings| {
@@ -23,7 +29,10 @@ async fn impatient() -> TestApp {
 async fn a_head_that_does_not_come_is_not_waited_for() {
     let app = impatient().await;
     let own = authority(&app.url()).to_owned();
-    for begun in ["", "G", "GET /graphql HTTP/1.1\r\n", &format!("GET /graphql HTTP/1.1\r\nhost: {own}\r\nx-half: ")] {
+    let half = format!("GET /graphql HTTP/1.1\r\nhost: {own}\r\nx-half: ");
+    // those that begin with P could become HTTP/2, and the last one is, but for its first frame
+    let of_http_2 = ["P", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"];
+    for begun in ["", "G", "GET /graphql HTTP/1.1\r\n", &half].into_iter().chain(of_http_2) {
         let mut stream = connect(&app.url()).await;
         stream.write_all(begun.as_bytes()).await.expect("written");
         let answer = listen(&mut stream).await;
@@ -106,7 +115,7 @@ async fn an_operation_that_takes_too_long_is_given_up_with_504() {
 
 #[tokio::test]
 async fn connections_have_a_number_and_who_comes_beyond_waits_for_the_next_that_is_free() {
-    let app = TestApp::start_on(Mode::Embedded, &[("MAX_CONNECTIONS", "3"), ("MAX_SOCKETS", "2")], |_| {}).await;
+    let app = TestApp::start_on(Mode::Embedded, &FEW, |_| {}).await;
     let request = format!("GET /health HTTP/1.1\r\nhost: {}\r\n\r\n", authority(&app.url()));
     let mut buffer = [0; 4096];
     let mut held = Vec::new();
@@ -135,13 +144,107 @@ async fn connections_have_a_number_and_who_comes_beyond_waits_for_the_next_that_
 
 #[tokio::test]
 async fn silent_connections_cannot_hold_all_places() {
-    let few = [("MAX_CONNECTIONS", "3"), ("MAX_SOCKETS", "2")];
-    let app = TestApp::start_on(Mode::Embedded, &few, |surroundings| surroundings.patience.head = SHORT).await;
+    let app = TestApp::start_on(Mode::Embedded, &FEW, |surroundings| surroundings.patience.head = SHORT).await;
     let mut silent = Vec::new();
     for _ in 0..12 {
         silent.push(connect(&app.url()).await);
     }
     timeout(PATIENCE, assert_alive(&app)).await.expect("honest clients have their turn");
     drop(silent);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn connections_of_http_2_that_ask_for_nothing_more_cannot_hold_all_places() {
+    let app = TestApp::start_on(Mode::Embedded, &FEW, |surroundings| surroundings.patience.head = SHORT).await;
+    let mut kept = Vec::new();
+    for _ in 0..3 {
+        // it answers the server's pings by itself, and keeps its connection for the next question, which never comes
+        let client = reqwest::Client::builder().http2_prior_knowledge().pool_idle_timeout(None).build().expect("a client");
+        assert_eq!(client.get(format!("{}/health", app.url())).send().await.expect("an answer").version(), reqwest::Version::HTTP_2);
+        kept.push(client);
+    }
+    timeout(PATIENCE, assert_alive(&app)).await.expect("honest clients have their turn");
+    // who was asked to leave comes back
+    let again = kept[0].get(format!("{}/health", app.url())).send().await.expect("an answer");
+    assert_eq!(again.status(), 200);
+    drop(kept);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_are_not_kept() {
+    let app = TestApp::start_on(Mode::Embedded, &FEW, |surroundings| surroundings.patience.write = SHORT).await;
+    let own = authority(&app.url()).to_owned();
+    let request = format!("GET {LONG} HTTP/1.1\r\nhost: {own}\r\naccept: application/json\r\n\r\n");
+    let mut deaf = Vec::new();
+    for _ in 0..3 {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        let mut stream = socket.connect(own.parse().expect("an address")).await.expect("a connection");
+        // more than the kernels of both sides take
+        stream.write_all(request.repeat(60).as_bytes()).await.expect("written");
+        deaf.push(stream);
+    }
+    timeout(PATIENCE, assert_alive(&app)).await.expect("honest clients have their turn");
+    drop(deaf);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn answers_for_which_a_client_of_http_2_makes_no_room_are_not_kept() {
+    let app = TestApp::start_on(Mode::Embedded, &FEW, |surroundings| surroundings.patience.write = SHORT).await;
+    let mut deaf = Vec::new();
+    for _ in 0..3 {
+        let client = reqwest::Client::builder().http2_prior_knowledge().http2_initial_stream_window_size(0).build().expect("a client");
+        let answer = client.get(format!("{}{LONG}", app.url())).send().await.expect("a head");
+        assert_eq!((answer.version(), answer.status().as_u16()), (reqwest::Version::HTTP_2, 200));
+        deaf.push((client, answer));
+    }
+    timeout(PATIENCE, assert_alive(&app)).await.expect("honest clients have their turn");
+    drop(deaf);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_stops_coming_is_not_waited_for() {
+    let app = impatient().await;
+    let announced = json!({ "fileName": "slow.csv", "contentType": "text/csv", "bytes": 1000 });
+    let payload = app.adviser().input("createUpload", "target { url method headers { key value } }", announced).await;
+    let target = &done(&payload)["target"];
+    let url = text(&target["url"]);
+    let path = url.split_once(authority(&app.url())).expect("on this server").1;
+    let mut head = format!("{} {path} HTTP/1.1\r\nhost: {}\r\n", text(&target["method"]), authority(&app.url()));
+    for header in target["headers"].as_array().expect("headers") {
+        head += &format!("{}: {}\r\n", text(&header["key"]), text(&header["value"]));
+    }
+    if !head.to_lowercase().contains("content-length") {
+        head += "content-length: 1000\r\n";
+    }
+    let mut stream = connect(&app.url()).await;
+    stream.write_all(format!("{head}\r\na,b").as_bytes()).await.expect("written");
+    let answer = listen(&mut stream).await;
+    assert!(answer.status().is_none_or(|status| (400..500).contains(&status)), "{answer:?}");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn an_operation_that_takes_too_long_is_given_up_on_sockets_and_event_streams_too() {
+    let app = TestApp::start_with(Mode::Embedded, |surroundings| surroundings.patience.request = Duration::from_secs(2)).await;
+    let adviser = app.adviser();
+    adviser.run("{ viewer { user { id } } }", json!({})).await;
+    let mut socket = adviser.socket().await;
+    let writer = app.app().db().begin(Scope::Everything).await.expect("a transaction");
+    let late = "mutation { createBatch(input: { name: \"Late\" }) { batch { id } } }";
+    socket.send(json!({ "id": "1", "type": "subscribe", "payload": { "query": late } })).await;
+    assert_eq!(super::refused_on(&mut socket, "a late mutation").await, "TIMEOUT");
+    let stream = reqwest::Client::new().post(format!("{}/graphql", app.url())).header("accept", "text/event-stream");
+    let stream = stream.bearer_auth(adviser.token().expect("a token")).json(&json!({ "query": late })).send().await.expect("an answer");
+    let text = stream.text().await.expect("a stream");
+    assert!(text.contains("\"TIMEOUT\"") && text.ends_with("event: complete\ndata: \n\n"), "{text}");
+    drop(writer);
+    // what was given up has left nothing, and the socket goes on
+    socket.send(json!({ "id": "2", "type": "subscribe", "payload": { "query": "{ batches { totalCount } }" } })).await;
+    assert_eq!(socket.receive().await.expect("an answer")["payload"]["data"]["batches"]["totalCount"], 0);
     app.stop().await;
 }

@@ -1,5 +1,6 @@
 //! Attacks on sockets: pages of other origins, frames that are none, messages without measure, tokens that end.
 
+use super::signatures::Forge;
 use super::{assert_alive, authority, connect, listen, send};
 use crate::support::socket::Socket;
 use crate::support::{Mode, PATIENCE, TestApp};
@@ -130,7 +131,9 @@ async fn text_that_is_not_utf8_is_told_as_such() {
 async fn a_socket_ends_with_its_token_and_what_runs_on_it_too() {
     let app = TestApp::start(Mode::Embedded).await;
     let batch = app.adviser().create_batch("Acme").await;
-    let mut socket = Socket::connect(&app.url(), Some(&app.token(Duration::from_secs(2)))).await;
+    // ended, but within the leeway of five seconds, in which a token serves as before
+    let forge = Forge::of(&app);
+    let mut socket = Socket::connect(&app.url(), Some(&forge.claiming(json!({ "exp": forge.now() - 2 })))).await;
     let query = "subscription($id: ID!) { batchProgress(batchId: $id) { __typename } }";
     socket.send(json!({ "id": "1", "type": "subscribe", "payload": { "query": query, "variables": { "id": batch } } })).await;
     assert_eq!(socket.receive().await.expect("an event")["payload"]["data"]["batchProgress"]["__typename"], "BatchSnapshot");
@@ -148,11 +151,66 @@ async fn a_socket_ends_with_its_token_and_what_runs_on_it_too() {
 }
 
 #[tokio::test]
+async fn a_handshake_of_another_version_is_told_the_right_one_and_a_key_that_is_none_is_refused() {
+    let app = TestApp::start(Mode::Embedded).await;
+    let (url, own) = (app.url(), authority(&app.url()).to_owned());
+    let good = handshake(&own, "").replace("connection: upgrade", "connection: upgrade, close");
+    for version in ["8", "7", "0", "14", "13, 8", "x"] {
+        let answer = send(&url, good.replace("version: 13", &format!("version: {version}")).as_bytes()).await;
+        let head = answer.head();
+        assert!(answer.status() == Some(426) && head.contains("\r\nsec-websocket-version: 13"), "{version}: {answer:?}");
+        assert!(head.contains("\r\nupgrade: websocket"), "{version}: {answer:?}");
+    }
+    let key = "dGhlIHNhbXBsZSBub25jZQ==";
+    for other in ["", "x", "dGhlIHNhbXBsZSBub25j", "dGhlIHNhbXBsZSBub25jZSE=", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZ!=="] {
+        let answer = send(&url, good.replace(key, other).as_bytes()).await;
+        assert_eq!(answer.status(), Some(400), "{other}: {answer:?}");
+    }
+    let twice = good.replace("\r\nsec-websocket-key", &format!("\r\nsec-websocket-key: {key}\r\nsec-websocket-key"));
+    assert_eq!(send(&url, twice.as_bytes()).await.status(), Some(400));
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_second_token_does_not_prolong_or_change_a_socket() {
     let app = TestApp::start(Mode::Embedded).await;
     let mut socket = Socket::connect(&app.url(), app.adviser().token()).await;
     let other = app.stranger();
     socket.send(json!({ "type": "connection_init", "payload": { "token": other.token() } })).await;
     assert_eq!(socket.receive().await, Err(Some(4429)));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn the_server_pings_and_gives_up_who_says_nothing_and_nobody_else() {
+    let app = TestApp::start_with(Mode::Embedded, |surroundings| {
+        surroundings.patience.ping = Duration::from_millis(100);
+        surroundings.patience.silence = Duration::from_secs(2);
+    })
+    .await;
+    let token = app.adviser().token().expect("a token").to_owned();
+    let init = json!({ "type": "connection_init", "payload": { "token": token } }).to_string();
+    // this one answers pings, as every library does by itself, and says nothing else
+    let mut alive = open(&app).await;
+    alive.send(Message::text(init.clone())).await.expect("sent");
+    let mut pings = 0;
+    while pings < 40 {
+        match timeout(PATIENCE, alive.next()).await.expect("a frame in time") {
+            Some(Ok(Message::Ping(_))) => pings += 1,
+            Some(Ok(Message::Text(text))) => assert!(text.contains("connection_ack") || text.contains("ping"), "{text}"),
+            other => panic!("after {pings} pings: {other:?}"),
+        }
+    }
+    // and this one is only there
+    let mut silent = connect(&app.url()).await;
+    let mut frame = vec![0x81, 0xFE];
+    frame.extend(u16::try_from(init.len()).expect("a short message").to_be_bytes());
+    frame.extend([0; 4]);
+    frame.extend(init.as_bytes());
+    silent.write_all(handshake(authority(&app.url()), "").as_bytes()).await.expect("written");
+    silent.write_all(&frame).await.expect("written");
+    let heard = listen(&mut silent).await;
+    assert!(heard.0.contains("connection_ack"), "{heard:?}");
+    assert!(heard.0.matches("\u{0}").count() >= 5, "it was pinged before: {heard:?}");
     app.stop().await;
 }

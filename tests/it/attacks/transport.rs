@@ -1,7 +1,10 @@
 //! What a foreign page, a rebound name or a broken proxy can send: forms, other hosts, compressed bodies, two requests
 //! in one, heads without end. Requests are written byte by byte, because no client library would send them.
 
+use super::arsenal::STORE;
 use super::{Raw, assert_alive, authority, send};
+use crate::support::process::{Server, settings};
+use crate::support::raw::exchange;
 use crate::support::{Mode, TestApp};
 use serde_json::json;
 
@@ -256,4 +259,46 @@ async fn every_answer_says_that_it_is_what_it_says() {
         }
     }
     app.stop().await;
+}
+
+#[tokio::test]
+async fn behind_https_browsers_are_told_to_come_by_no_other_way() {
+    let settings = [("PUBLIC_URL", "https://claims.example"), ("ALLOW_LOCAL_ISSUER", "on")];
+    let app = TestApp::start_on(Mode::Embedded, &settings, |_| {}).await;
+    let plain = TestApp::start(Mode::Embedded).await;
+    for path in ["/", "/graphql?query=%7B__typename%7D", "/no/such/path", "/claimwright/no/such/key", "/.well-known/jwks.json"] {
+        let answer = send(&app.url(), &request(&format!("GET {path}"), &app.url(), &[], "")).await;
+        assert!(answer.head().contains("strict-transport-security: max-age=31536000"), "{path}: {answer:?}");
+        let answer = send(&plain.url(), &request(&format!("GET {path}"), &plain.url(), &[], "")).await;
+        assert!(!answer.head().contains("strict-transport-security"), "{path}: {answer:?}");
+    }
+    app.stop().await;
+    plain.stop().await;
+}
+
+#[tokio::test]
+async fn the_whole_accept_header_does_not_fail_with_one_range_and_spaces_may_stand_before_parameters() {
+    let app = TestApp::start(Mode::Embedded).await;
+    let body = r#"{"query":"{ __typename }"}"#;
+    for (content_type, accept) in [
+        ("application/json ; charset=utf-8", "application/json"),
+        ("application/json", "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"),
+    ] {
+        let headers = [("content-type", content_type), ("accept", accept)];
+        let answer = exchange(&app.url(), "POST", "/graphql", &headers, body.as_bytes()).await;
+        assert_eq!((answer.status, &answer.json()["data"]["__typename"]), (200, &json!("Query")), "{answer:?}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn requests_that_the_file_store_refuses_write_no_errors_into_the_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("data"), &settings(&[("RUST_LOG", "info")])).await;
+    for (method, path) in STORE {
+        let answer = exchange(server.url(), method, path, &[], b"x").await;
+        assert!((400..=501).contains(&answer.status) && answer.status != 500, "{method} {path}: {answer:?}");
+    }
+    let log = server.log_to_the_end().await;
+    assert!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
 }

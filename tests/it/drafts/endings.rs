@@ -30,7 +30,7 @@ on_both! {
 
     async fn a_token_that_ends_ends_the_stream(app: TestApp) {
         let (_, project) = one_section(&app.adviser()).await;
-        let token = app.token(Duration::from_secs(2));
+        let token = app.token(Duration::ZERO);
         let mut socket = Socket::connect(&app.url(), Some(&token)).await;
         let (mut page, _) = Page::open(&mut socket, &project, &Value::Null).await;
         page.ends_with("NOT_ALLOWED").await;

@@ -2,6 +2,7 @@
 //! every place that takes an id, and asked by a stranger with the id of every kind of object. `tenancy` says what exactly
 //! each root field answers; this says that nothing was forgotten, now and when the schema grows.
 
+mod lists;
 mod schema;
 
 use crate::on_both;

@@ -58,7 +58,7 @@ on_both! {
     async fn a_token_that_ends_ends_the_streams_and_then_the_socket(app: TestApp) {
         let adviser = app.adviser();
         let batch = adviser.create_batch("Acme").await;
-        let token = app.token(Duration::from_secs(2));
+        let token = app.token(Duration::ZERO);
         let mut socket = Socket::connect(&app.url(), Some(&token)).await;
         let mut stream = socket.subscribe(EVENTS, json!({ "id": batch })).await;
         let snapshot = stream.next().await.expect("a snapshot")["batchProgress"].clone();

@@ -298,7 +298,7 @@ async fn a_token_that_ends_tells_the_streams_and_closes_with_4403_without_comple
     let app = TestApp::start(Mode::Embedded).await;
     let adviser = app.adviser();
     let batch = adviser.create_batch("Acme").await;
-    let passing = crate::support::Client::new(app.url(), Some(app.token(Duration::from_secs(4))));
+    let passing = crate::support::Client::new(app.url(), Some(app.token(Duration::ZERO)));
     let mut socket = signed_in(&app, &passing, TRANSPORT).await;
     for id in ["a", "b", "c"] {
         socket.send(subscribe(id, WATCH, &json!({ "id": batch }))).await;
