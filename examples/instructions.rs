@@ -20,7 +20,7 @@ use claimwright::http::{HttpSettings, HttpState, Quotas};
 use claimwright::identity::{Identity, LocalIssuer};
 use claimwright::repositories::db::{Conn, Db, Scope};
 use claimwright::services::Services;
-use claimwright::services::core::Core;
+use claimwright::services::core::{Core, Parts};
 use claimwright::services::drafts::desk::Desk;
 use claimwright::telemetry::Metrics;
 use http::{Request, header};
@@ -78,7 +78,7 @@ impl Scene {
         let token = issuer.issue(None, None, TOKEN_VALID, (surroundings.clock)())?;
         let bus = Arc::new(LocalBus::default());
         let store = EmbeddedObjects::open(folder, "http://127.0.0.1:1").await?;
-        let core = Core {
+        let core = Core::from(Parts {
             db: db.clone(),
             desk: Arc::new(Desk::new(Arc::clone(&bus) as _)),
             bus,
@@ -92,7 +92,7 @@ impl Scene {
             ids: surroundings.ids,
             wake: Arc::default(),
             shutdown: CancellationToken::new(),
-        };
+        });
         let recorder = Metrics::install()?;
         let services = Services::new(&core);
         let state = HttpState {
@@ -109,12 +109,14 @@ impl Scene {
                 request_timeout: Duration::from_secs(30),
                 body_timeout: Duration::from_secs(20),
                 socket_init_timeout: Duration::from_secs(5),
-                quotas: Quotas { sockets: 10, sockets_of_person: 10, streams_of_person: 10 },
+                socket_ping: Duration::from_secs(30),
+                socket_silence: Duration::from_mins(3),
+                quotas: Quotas { sockets: 10, sockets_of_person: 10, streams_of_person: 10, streams: 10 },
                 trusted_proxies: vec![],
                 playground_token: None,
             }),
             metrics: Arc::new(move || recorder.render()),
-            shutdown: core.shutdown,
+            shutdown: core.shutdown.clone(),
         };
         Ok(Self { router: claimwright::http::router(state, None)?, token, db, file })
     }
