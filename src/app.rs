@@ -109,7 +109,14 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { head: HEADER_TIMEOUT, body: BODY_TIMEOUT, write: WRITE_TIMEOUT, request: REQUEST_TIMEOUT, ping: PING_INTERVAL, silence: SILENCE }
+        Self {
+            head: HEADER_TIMEOUT,
+            body: BODY_TIMEOUT,
+            write: WRITE_TIMEOUT,
+            request: REQUEST_TIMEOUT,
+            ping: PING_INTERVAL,
+            silence: SILENCE,
+        }
     }
 }
 

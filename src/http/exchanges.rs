@@ -54,7 +54,7 @@ impl Default for Exchanges {
 
 impl Exchanges {
     /// A request has come.
-    pub fn begin(self: &Arc<Self>) -> Exchange {
+    pub fn enter(self: &Arc<Self>) -> Exchange {
         let mut held = self.held();
         held.open += 1;
         held.serial += 1;
@@ -168,7 +168,7 @@ mod tests {
 
     fn opened() -> (Arc<Exchanges>, Exchange) {
         let all = Arc::new(Exchanges::default());
-        let one = all.begin();
+        let one = all.enter();
         (all, one)
     }
 
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!((all.neglected(IDLE, WRITE).await, began.elapsed()), (Neglect::Unread, WRITE));
         assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap().len(), 1);
         assert!(answer.is_end_stream());
-        let mut quiet = all.begin().answer(Body::from_stream(futures::stream::pending::<Result<Bytes, axum::Error>>()));
+        let mut quiet = all.enter().answer(Body::from_stream(futures::stream::pending::<Result<Bytes, axum::Error>>()));
         drop(answer);
         let waits = timeout(WRITE * 100, quiet.frame());
         let (waits, neglected) = tokio::join!(waits, timeout(WRITE * 100, all.neglected(IDLE, WRITE)));

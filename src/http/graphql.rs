@@ -344,7 +344,8 @@ mod tests {
         assert_eq!(kind(&[form]), Err(StatusCode::BAD_REQUEST));
         let boundary = HeaderValue::from_static("multipart/form-data; boundary=x");
         assert_eq!(kind(&[form, ("graphql-require-preflight", "1")]), Ok(BodyKind::Multipart(boundary)));
-        let (spaced, quoted) = ("multipart/form-data ; boundary=\"x ;y\"", HeaderValue::from_static("multipart/form-data; boundary=\"x ;y\""));
+        let (spaced, quoted) =
+            ("multipart/form-data ; boundary=\"x ;y\"", HeaderValue::from_static("multipart/form-data; boundary=\"x ;y\""));
         let spaced = ("content-type", spaced);
         assert_eq!(kind(&[spaced, ("graphql-require-preflight", "1")]), Ok(BodyKind::Multipart(quoted)));
         assert_eq!(kind(&[("content-type", "application/json"), ("content-encoding", "gzip")]), Err(StatusCode::UNSUPPORTED_MEDIA_TYPE));

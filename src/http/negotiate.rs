@@ -218,7 +218,9 @@ mod tests {
     #[test]
     fn what_is_malformed_is_disregarded_and_the_rest_counts() {
         let java = "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2";
-        for json in [java, "application/json;q=2", "application/json;q=0.1234", "application/json;q=nan", "application/json;q=", "json, */*"] {
+        for json in
+            [java, "application/json;q=2", "application/json;q=0.1234", "application/json;q=nan", "application/json;q=", "json, */*"]
+        {
             assert_eq!(of(json).result, Some(Media::Json), "{json}");
         }
         assert_eq!(of("application/json;q=.2, application/graphql-response+json;q=0.3").result, Some(Media::GraphqlResponse));

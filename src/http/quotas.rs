@@ -109,9 +109,7 @@ impl Places {
         let is_full = match kind {
             Kind::Socket => held.sockets >= self.quotas.sockets,
             Kind::SocketOf(person) => of(person).sockets >= self.quotas.sockets_of_person,
-            Kind::StreamOf(person) => {
-                of(person).streams >= self.quotas.streams_of_person || held.streams >= self.quotas.streams
-            }
+            Kind::StreamOf(person) => of(person).streams >= self.quotas.streams_of_person || held.streams >= self.quotas.streams,
         };
         if is_full {
             return None;

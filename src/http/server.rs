@@ -157,7 +157,7 @@ async fn converse(
     let begun = Arc::clone(&exchanges);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(connection.clone());
-        let (exchange, answered) = (begun.begin(), router.clone().oneshot(request.map(Body::new)));
+        let (exchange, answered) = (begun.enter(), router.clone().oneshot(request.map(Body::new)));
         async move { answered.await.map(|response| response.map(|body| exchange.answer(body))) }
     });
     let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(wire), service));

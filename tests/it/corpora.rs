@@ -53,8 +53,9 @@ fn the_corpus_of_cursors_is_read_back_as_it_was_written() {
 #[test]
 fn the_corpus_of_files_is_read_row_by_row() {
     let today = NaiveDate::from_ymd_opt(2026, 5, 1).expect("a date");
-    let mut rows = 0;
-    for (name, bytes) in corpus("csv") {
+    let files = corpus("csv");
+    assert!(files.len() > 3, "the fuzzer would begin at nothing");
+    for (name, bytes) in files {
         let Some((choice, file)) = bytes.split_first() else { continue };
         let required = if choice & 1 == 0 { Required::ImportColumns } else { Required::NameOnly };
         let delimiter = DELIMITERS.get(usize::from(choice >> 1 & 7)).map(|delimiter| delimiter.to_string());
@@ -66,7 +67,5 @@ fn the_corpus_of_files_is_read_row_by_row() {
         for row in &read.rows {
             assert_eq!(row.accepted, row.issues.iter().all(|issue| !issue.is_error()), "{name}, row {}", row.row);
         }
-        rows += read.rows.len();
     }
-    assert!(rows > 0, "no file has a row: the fuzzer would begin at nothing");
 }

@@ -102,9 +102,9 @@ async fn bad_tokens(app: &TestApp) -> Vec<(&'static str, String)> {
     let encoded = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let modulus = keys["keys"][0]["n"].as_str().expect("a modulus");
     let spellings = public_key(app, &keys);
-    let symmetric = spellings.into_iter().map(|(what, secret)| {
-        (what, forge.sign(&forge.claims(), &EncodingKey::from_secret(&secret), Algorithm::HS256))
-    });
+    let symmetric = spellings
+        .into_iter()
+        .map(|(what, secret)| (what, forge.sign(&forge.claims(), &EncodingKey::from_secret(&secret), Algorithm::HS256)));
     let own = encoded(&json!({ "alg": "none", "typ": "JWT", "kid": forge.kid }));
     let mut claims = forge.claims();
     claims["custom:workspace_id"] = json!("not a uuid");

@@ -15,7 +15,8 @@ const SHORT: Duration = Duration::from_millis(150);
 /// As few places as may be, so that whoever holds one for ever is noticed.
 const FEW: [(&str, &str); 2] = [("MAX_CONNECTIONS", "3"), ("MAX_SOCKETS", "2")];
 /// A question without a token whose answer is long.
-const LONG: &str = "/graphql?query=%7B__schema%7Btypes%7Bname%20description%20fields%7Bname%20description%20args%7Bname%20description%7D%7D%7D%7D%7D";
+const LONG: &str =
+    "/graphql?query=%7B__schema%7Btypes%7Bname%20description%20fields%7Bname%20description%20args%7Bname%20description%7D%7D%7D%7D%7D";
 
 async fn impatient() -> TestApp {
     TestApp::start_with(Mode::Embedded, |surroundings| {

@@ -57,8 +57,10 @@ on_both! {
         let mut tried = 0;
         for list in ["batches", "projects", "templates"] {
             for cursor in theirs[list]["edges"].as_array().expect("edges").iter().map(|edge| &edge["cursor"]) {
-                for side in ["after", "before"] {
-                    let size = if side == "after" { "first" } else { "last" };
+                // templates are listed forwards alone
+                let sides: &[&str] = if list == "templates" { &["after"] } else { &["after", "before"] };
+                for side in sides {
+                    let size = if *side == "after" { "first" } else { "last" };
                     let text = format!("query($c: String) {{ {list}({size}: 50, {side}: $c) {{ totalCount edges {{ cursor node {{ id name }} }} }} }}");
                     let (_, answer) = stranger.send(&text, json!({ "c": cursor })).await;
                     assert_eq!(leaks(&answer, &json!({ "c": cursor }), &all), None, "{list} {side}: {answer}");
@@ -67,7 +69,7 @@ on_both! {
                 }
             }
         }
-        assert!(tried >= 6, "only {tried}");
+        assert!(tried >= 5, "only {tried}");
         let text = "query($id: ID!, $c: String) { batch(id: $id) { projects(first: 50, after: $c) { nodes { id name } } } }";
         let variables = json!({ "id": own_first.batch, "c": theirs["projects"]["edges"][0]["cursor"] });
         let (_, answer) = stranger.send(text, variables.clone()).await;
