@@ -24,8 +24,8 @@ test: playground-if-possible clients-if-possible ## Run all tests in both modes,
 chaos: ## Kill processes at 200 random moments of drafting (CHAOS_KILLS, CHAOS_SEED), for each database
 	CHAOS_KILLS=$(CHAOS_KILLS) nice tests/with-services $(CARGO) test --test it -- --nocapture chaos::only
 
-bench: ## Say what a nested read costs beside a hand-written handler, and how pace is kept over Redis
-	$(CARGO) run --profile quick --example bench
+bench: ## Say what reads and live progress cost beside hand-written ones, and how pace is kept over Redis
+	ulimit -n 16384 2>/dev/null; $(CARGO) run --profile quick --example bench
 
 # Without the address sanitizer (nothing here is unsafe), so that a stable toolchain will do: hence RUSTC_BOOTSTRAP. What is
 # found goes to fuzz/artifacts; new inputs stay out of the small corpus that is kept.

@@ -6,6 +6,7 @@ mod front;
 mod nested;
 mod pace;
 mod short;
+mod sockets;
 
 use claimwright::app::{App, Roles, TOKEN_VALID};
 use claimwright::config::Config;
@@ -36,6 +37,11 @@ async fn open(roles: Roles) -> Outcome<(App, tempfile::TempDir)> {
 #[tokio::main]
 async fn main() -> Outcome<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    match wanted.first().map(String::as_str) {
+        Some(sockets::SERVER) => return sockets::serve().await,
+        Some(sockets::FANOUT) => return sockets::serve_fanout().await,
+        _ => {}
+    }
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| part == name);
     let say = |part: String| writeln!(std::io::stdout(), "{part}");
     if is_wanted("front") || is_wanted("nested") {
@@ -52,6 +58,10 @@ async fn main() -> Outcome<()> {
     }
     if is_wanted("short") {
         say(short::run().await?)?;
+    }
+    if is_wanted("sockets") {
+        let rounds = std::env::var("BENCH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1);
+        say(sockets::run(rounds).await?)?;
     }
     if is_wanted("pace") {
         say(pace::run().await?)?;
