@@ -17,6 +17,7 @@ mod frames;
 #[doc(hidden)]
 pub mod fuzzing;
 mod graphql;
+mod groups;
 mod guard;
 mod handshake;
 mod hosts;
@@ -35,6 +36,7 @@ mod respond;
 mod roots;
 mod router;
 mod server;
+mod sharing;
 mod typename;
 mod types;
 mod uploads;
@@ -104,6 +106,7 @@ struct Front {
     rules: document::Rules,
     names: observe::Names,
     places: quotas::Places,
+    groups: groups::Groups<document::Template>,
 }
 
 /// Identifies a request in the log and in the `x-request-id` header; the reference that a client sees on INTERNAL.
