@@ -2,6 +2,10 @@
 //! variables. What does not depend on variables is done once for each text. It is shared by HTTP and WebSocket and must
 //! know neither. What async-graphql checks itself is left to it.
 
+mod template;
+
+pub use template::Template;
+
 use super::{
     coercion,
     cost::{MAX_LISTS, MAX_SEARCHES, Plan},
@@ -199,6 +203,15 @@ struct Accepted {
     repeats_a_key: bool,
     /// What async-graphql's validation said of it. No type or field depends on who asks.
     verdict: Verdict,
+    /// How subscribers who ask for the same are told apart from others, for a stream whose events are written once for all.
+    shared: Option<Shared>,
+}
+
+/// See [`Accepted`].
+#[derive(Debug)]
+struct Shared {
+    /// The variable that says where the stream begins and nothing else.
+    resumed_by: Option<Name>,
 }
 
 /// An operation that may be executed.
@@ -207,6 +220,8 @@ pub struct Prepared {
     request: Request,
     repeats_a_key: bool,
     verdict: Verdict,
+    /// How its events are written for all who ask for the same, if they may be.
+    pub template: Option<Arc<Template>>,
     /// Query, mutation or subscription.
     pub kind: OperationType,
     /// Its name, if it has one.
@@ -259,6 +274,8 @@ fn accept(text: &str, name: Option<&str>, rules: &Rules) -> Result<Accepted, Rej
     coercion::check_literals(&document, operation, &rules.types)?;
     let public = kind == OperationType::Query && fields.iter().all(|field| roots::is_public(&field.node.name.node));
     let mut repeats_a_key = graphql_gate::respond::repeats_a_root_key(&document, operation);
+    let shared = roots::shared_stream(&fields).map(|field| Shared { resumed_by: roots::resumed_by(&document, field) });
+    let shared = shared.filter(|_| kind == OperationType::Subscription);
     let (own_name, variables) = (own_name.cloned(), operation.variable_definitions.clone());
     if repeats_a_key || kind == OperationType::Subscription {
         repeats_a_key = !roots::lift(&mut document, name, rules.types.root(kind)) && repeats_a_key;
@@ -271,11 +288,12 @@ fn accept(text: &str, name: Option<&str>, rules: &Rules) -> Result<Accepted, Rej
     let plan = Plan::of(&document, choose(&document, name)?.1, &rules.types);
     typename::mend(&mut document)?;
     let is_sole = document.operations.iter().count() == 1;
-    Ok(Accepted { document, name: own_name, is_sole, kind, public, plan, variables, repeats_a_key, verdict: Verdict::default() })
+    let verdict = Verdict::default();
+    Ok(Accepted { document, name: own_name, is_sole, kind, public, plan, variables, repeats_a_key, verdict, shared })
 }
 
 /// What depends on variables.
-fn finish(mut request: Request, accepted: &Accepted, types: &SchemaTypes) -> Result<Prepared, Rejection> {
+fn finish(mut request: Request, accepted: &Arc<Accepted>, types: &SchemaTypes) -> Result<Prepared, Rejection> {
     fill_in(&accepted.variables, &mut request.variables, types)?;
     let cost = accepted.plan.cost(&request.variables);
     if cost > MAX_COMPLEXITY as u64 {
@@ -296,7 +314,8 @@ fn finish(mut request: Request, accepted: &Accepted, types: &SchemaTypes) -> Res
     request.set_parsed_query(accepted.document.clone());
     let name = accepted.name.as_ref().map(ToString::to_string);
     let (repeats_a_key, verdict) = (accepted.repeats_a_key, accepted.verdict.clone());
-    Ok(Prepared { request, repeats_a_key, verdict, kind: accepted.kind, name, public: accepted.public, cost })
+    let template = accepted.shared.as_ref().map(|shared| Arc::new(Template::new(accepted, shared, &request)));
+    Ok(Prepared { request, repeats_a_key, verdict, template, kind: accepted.kind, name, public: accepted.public, cost })
 }
 
 impl Prepared {
