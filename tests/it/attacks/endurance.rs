@@ -90,7 +90,7 @@ async fn other_transports(server: &Server, adviser: &Client, batch: &str) {
     let token = adviser.token().expect("a token");
     let form = |map: &str, bytes: &str| {
         let part = |name: &str, text: &str| format!("--x\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n");
-        let operations = r#"{"query":"mutation($f: Upload!) { importProjects(input: { batchId: \"x\", source: { file: $f } }) { import { id } } }","variables":{"f":null}}"#;
+        let operations = r#"{"query":"mutation($f: Upload!) { importProjects(input: { batchId: \"x\", source: { file: $f } }) { import { id } userErrors { code } } }","variables":{"f":null}}"#;
         let file = format!("--x\r\ncontent-disposition: form-data; name=\"0\"; filename=\"a.csv\"\r\n\r\n{bytes}\r\n--x--\r\n");
         format!("{}{}{file}", part("operations", operations), part("map", map))
     };
