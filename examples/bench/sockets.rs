@@ -270,7 +270,7 @@ async fn measure(shape: Shape, sockets: usize, like: Option<&str>) -> Outcome<Me
 }
 
 /// Takes the lesser of two: what is more is noise of others.
-fn least(mut one: Measured, other: Measured) -> Measured {
+fn least(mut one: Measured, other: &Measured) -> Measured {
     for (a, b) in [
         (&mut one.idle_kib, other.idle_kib),
         (&mut one.idle_cpu, other.idle_cpu),
@@ -323,8 +323,8 @@ pub async fn run(rounds: usize) -> Outcome<String> {
             let like = server.frame.clone();
             let mut fanout = measure(shape, sockets, Some(&like)).await?;
             for _ in 1..rounds {
-                server = least(server, measure(shape, sockets, None).await?);
-                fanout = least(fanout, measure(shape, sockets, Some(&like)).await?);
+                server = least(server, &measure(shape, sockets, None).await?);
+                fanout = least(fanout, &measure(shape, sockets, Some(&like)).await?);
             }
             text += &line("claimwright", sockets, &server);
             text += &line("hand-written fan-out", sockets, &fanout);

@@ -496,10 +496,10 @@ mod tests {
     async fn when_the_work_breaks_off_members_fall_out_and_found_another() {
         let scene = Scene::default();
         let mut member = scene.enter(key(1, 1), 0);
-        let mut context = Context::from_waker(noop_waker_ref());
-        assert!(member.poll_next(&mut context).is_pending());
+        let context = Context::from_waker(noop_waker_ref());
+        assert!(member.poll_next(&context).is_pending());
         lock(&scene.publishers).clear();
-        assert!(matches!(member.poll_next(&mut context), Poll::Ready(Turn::FallenOut)));
+        assert!(matches!(member.poll_next(&context), Poll::Ready(Turn::FallenOut)));
         let mut again = scene.enter(key(1, 1), member.last());
         drop(member);
         assert!(scene.publish(1));

@@ -354,8 +354,9 @@ impl Session {
     fn tell(&mut self, id: &str, told: &Told) {
         match told {
             Told::Result(result) => {
-                let message = self.operations.get(id).map(|running| running.envelope.around(result));
-                message.into_iter().for_each(|message| self.outbox.push_text(message));
+                if let Some(running) = self.operations.get(id) {
+                    self.outbox.push_text(running.envelope.around(result));
+                }
             }
             Told::Errors(errors) | Told::Lost(errors) => {
                 self.operations.remove(id);

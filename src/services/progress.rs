@@ -167,11 +167,12 @@ impl Progress {
                     let Some(first) = missed.first() else { break };
                     behind = true;
                     if last >= asked_for && core.now() - first.occurred_at > LAG_AGE {
-                        let head = batches::find(&mut core.db.read(actor.workspace).await?, actor.workspace, id).await?.map_or(last, |b| b.event_sequence);
-                        if head - last > LAG_EVENTS {
-                            yield BatchItem::Lagged { sequence: last, dropped: head - last, at: core.now() };
-                            yield BatchItem::Snapshot { sequence: head, at: core.now() };
-                            last = head;
+                        let batch = batches::find(&mut core.db.read(actor.workspace).await?, actor.workspace, id).await?;
+                        let newest = batch.map_or(last, |batch| batch.event_sequence);
+                        if newest - last > LAG_EVENTS {
+                            yield BatchItem::Lagged { sequence: last, dropped: newest - last, at: core.now() };
+                            yield BatchItem::Snapshot { sequence: newest, at: core.now() };
+                            last = newest;
                             continue;
                         }
                     }

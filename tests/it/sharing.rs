@@ -17,7 +17,7 @@ const TRANSPORT: &str = "graphql-transport-ws";
 const LEGACY: &str = "graphql-ws";
 /// A subscriber on any transport.
 enum Listener {
-    Socket(RawSocket, &'static str, String),
+    Socket(Box<RawSocket>, &'static str, String),
     Stream(std::pin::Pin<Box<dyn futures::Stream<Item = reqwest::Result<bytes::Bytes>> + Send>>, String),
 }
 
@@ -28,7 +28,7 @@ impl Listener {
         socket.send(json!({ "type": "connection_init", "payload": { "token": client.token() } })).await;
         let kind = if dialect == LEGACY { "start" } else { "subscribe" };
         socket.send(json!({ "type": kind, "id": id, "payload": { "query": query, "variables": variables } })).await;
-        let mut listener = Self::Socket(socket, dialect, id.to_owned());
+        let mut listener = Self::Socket(Box::new(socket), dialect, id.to_owned());
         let first = listener.next().await;
         (listener, first)
     }
