@@ -29,7 +29,7 @@ chaos: ## Kill processes at 200 random moments of drafting (CHAOS_KILLS, CHAOS_S
 # Both in one command: apart they would be built with other features of the dependencies, and all of them twice.
 bench: ## Measure what requests and jobs cost beside the same by hand (PARTS=reads, say); writes docs/performance.md
 	$(CARGO) build --profile quick --bin claimwright --example bench
-	WRITE_DOCUMENTS=1 $(CARGO) run --profile quick --example bench -- $(PARTS)
+	ulimit -n 16384 2>/dev/null; WRITE_DOCUMENTS=1 $(CARGO) run --profile quick --example bench -- $(PARTS)
 
 bench-check: ## Compare the instructions that requests take with those of another commit (BASE=origin/main); needs valgrind
 	tests/bench-check $(BASE)

@@ -16,6 +16,7 @@ mod rules;
 mod seed;
 mod short;
 mod soak;
+mod sockets;
 mod work;
 
 use claimwright::app::{App, Roles, TOKEN_VALID};
@@ -56,6 +57,11 @@ async fn open_with(roles: Roles, more: &[(&'static str, &str)]) -> Outcome<(App,
 #[tokio::main]
 async fn main() -> Outcome<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    match wanted.first().map(String::as_str) {
+        Some(sockets::SERVER) => return sockets::serve().await,
+        Some(sockets::FANOUT) => return sockets::serve_fanout().await,
+        _ => {}
+    }
     if let [first, url, port] = wanted.as_slice()
         && first == FLOOR
     {
@@ -102,6 +108,10 @@ async fn main() -> Outcome<()> {
     }
     if is_wanted("short") {
         say(short::run().await?)?;
+    }
+    if is_wanted("sockets") {
+        let rounds = std::env::var("BENCH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1);
+        say(sockets::run(rounds).await?)?;
     }
     if is_wanted("pace") {
         say(pace::run().await?)?;

@@ -72,7 +72,7 @@ impl Product {
     }
 
     fn command(&self, folder: &Path) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = bound(&self.program);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("DATA_DIR", folder).env("RUST_LOG", "error");
         command
     }
@@ -122,6 +122,13 @@ impl Server {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1_024)
     }
+}
+
+/// A program that is told to end when this one does, should it be killed.
+pub fn bound(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM"]).arg(program);
+    command
 }
 
 /// A free port, by the kernel's choice.

@@ -4,7 +4,7 @@
 use crate::client::{Client, post};
 use crate::load::{Measured, Middle, load};
 use crate::postgres::Postgres;
-use crate::processes::{Product, Server, free_port};
+use crate::processes::{Product, Server, bound, free_port};
 use crate::report::{Bar, Part, ratio};
 use crate::seed::{self, READ, WRITTEN, workspace};
 use crate::{FLOOR, Outcome};
@@ -12,7 +12,6 @@ use claimwright::domain::ids::{BatchId, ProjectId};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use std::fmt::Write;
-use std::process::Command;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -169,7 +168,7 @@ pub async fn run(rounds: Option<usize>) -> Outcome<Part> {
     let url = postgres.url();
     let served = product.start("api", &[("DATABASE_URL", &url)]).await?;
     let port = free_port()?;
-    let by_hand = Server::start(Command::new(std::env::current_exe()?).args([FLOOR, &url, &port.to_string()]), port).await?;
+    let by_hand = Server::start(bound(&std::env::current_exe()?).args([FLOOR, &url, &port.to_string()]), port).await?;
     let servers = [&served, &by_hand, &by_hand, &by_hand];
 
     let cases = cases(&postgres, &product).await?;

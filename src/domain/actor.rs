@@ -32,7 +32,30 @@ pub struct Actor {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+/// What decides what an actor is shown: to actors of one visibility the same question has the same answer, so that one
+/// answer may serve all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Visibility {
+    workspace: WorkspaceId,
+}
+
+impl Visibility {
+    /// An actor that is nothing else: nobody in particular. What it is shown cannot depend on anything that is not in here.
+    #[must_use]
+    pub const fn actor(self) -> Actor {
+        Actor::system(self.workspace)
+    }
+}
+
 impl Actor {
+    /// What it may see. Everybody in a workspace sees the same; the person shows only in `viewer`.
+    #[must_use]
+    pub const fn visibility(&self) -> Visibility {
+        // taken apart, so that whoever gives actors a role has to say here whether answers depend on it
+        let Self { user: _, workspace, expires_at: _ } = self;
+        Visibility { workspace: *workspace }
+    }
+
     /// The actor of background work in a workspace.
     #[must_use]
     pub const fn system(workspace: WorkspaceId) -> Self {

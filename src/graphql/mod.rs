@@ -10,6 +10,7 @@ pub mod drafts;
 pub mod exports;
 pub mod facts;
 pub mod failures;
+pub mod following;
 pub mod generations;
 pub mod imports;
 pub mod info;

@@ -4,6 +4,7 @@ use super::batches::{Batch, ProjectCounts};
 use super::context::{ActiveRunOf, SummaryOf, caller, load, load_required, moment};
 use super::drafts::{DraftDelta, DraftFailed, DraftSectionFinished, DraftSnapshot, ProjectDraftEvent, draft_event};
 use super::exports::Export;
+use super::following::{Behind, Course, Given};
 use super::generations::{GenerationRun, RunCounts};
 use super::imports::ImportJob;
 use super::jobs::{JobFailure, JobStatus, Money};
@@ -11,10 +12,11 @@ use super::projects::{Project, ProjectStatus};
 use super::scalars::{DateTime, EventCursor};
 use crate::domain::events::{self, BatchEvent, StoredEvent};
 use crate::domain::ids::{BatchId, ExportId, ImportId, ProjectId, RunId};
-use crate::services::progress::{self as domain, BatchItem};
+use crate::services::progress::{self as domain, BatchItem, Start};
 use async_graphql::{Context, Enum, ID, Interface, Result, SimpleObject, Subscription, Union};
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use graphql_gate::{Gate, Output, relations};
+use std::future::ready;
 use uuid::Uuid;
 
 /// What all events have.
@@ -410,8 +412,23 @@ impl SubscriptionRoot {
     ) -> Result<impl Stream<Item = Result<Gate<BatchProgressEvent>>> + use<>> {
         let (services, actor) = caller(ctx)?;
         let id = BatchId::from_global(&batch_id);
-        let items = services.progress.watch_batch(actor.clone(), id, after.map(|cursor| cursor.0)).await?;
-        Ok(items.map(move |item| Ok(Gate(batch_event(id, item?)))))
+        if let Some(item) = ctx.data_opt::<Given>().and_then(Given::take) {
+            return Ok(stream::once(ready(item)).map(move |item| Ok(Gate(batch_event(id, item?)))).left_stream());
+        }
+        let start = match ctx.data_opt::<Behind>() {
+            Some(Behind(sequence)) => Start::Behind(*sequence),
+            None => Start::After(after.map(|cursor| cursor.0)),
+        };
+        let (had, items) = services.progress.watch_batch(actor.clone(), id, start).await?;
+        let course = ctx.data_opt::<Course>().cloned();
+        let told = items.map(move |item| {
+            let item = item?;
+            if let Some(course) = &course {
+                course.note(id, had, &item);
+            }
+            Ok(Gate(batch_event(id, item)))
+        });
+        Ok(told.right_stream())
     }
 
     /// The text of a project while it is written: first a snapshot with all texts so far, then what is added to them, what

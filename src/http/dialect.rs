@@ -52,6 +52,21 @@ pub enum Dialect {
     Legacy,
 }
 
+/// What goes around the results of an operation: made once, and put around what many are told.
+#[derive(Debug)]
+pub struct Envelope(Box<str>);
+
+impl Envelope {
+    /// The message with this result in JSON.
+    pub fn around(&self, result: &str) -> String {
+        let mut message = String::with_capacity(self.0.len() + result.len() + 1);
+        message.push_str(&self.0);
+        message.push_str(result);
+        message.push('}');
+        message
+    }
+}
+
 impl Dialect {
     /// The first of a client's offers that is known: some clients (Python's gql) speak the first of their own offers
     /// whatever the server has chosen. The headers are read here, because axum sorts the offers.
@@ -113,12 +128,13 @@ impl Dialect {
         }
     }
 
-    /// A result, in JSON, of an operation.
-    pub fn next(self, id: &str, result: &str) -> String {
-        match self {
-            Self::Transport => protocol::next(id, result),
-            Self::Legacy => legacy::data(id, result),
-        }
+    /// What goes around results, in JSON, of an operation.
+    pub fn envelope(self, id: &str) -> Envelope {
+        let before = match self {
+            Self::Transport => protocol::next(id),
+            Self::Legacy => legacy::data(id),
+        };
+        Envelope(before.into())
     }
 
     /// A list of errors, in JSON, that ends an operation.
@@ -171,6 +187,13 @@ mod tests {
         assert_eq!(chosen(&["mqtt, graphql-transport-ws"]), Some(Dialect::Transport));
         assert_eq!(chosen(&["mqtt, GRAPHQL-WS"]), None);
         assert_eq!(chosen(&[]), None);
+    }
+
+    #[test]
+    fn a_result_is_put_into_the_envelope_of_its_operation() {
+        let around = |dialect: Dialect| dialect.envelope("\"1\"").around(r#"{"data":1}"#);
+        assert_eq!(around(Dialect::Transport), r#"{"id":"\"1\"","type":"next","payload":{"data":1}}"#);
+        assert_eq!(around(Dialect::Legacy), r#"{"id":"\"1\"","type":"data","payload":{"data":1}}"#);
     }
 
     #[test]

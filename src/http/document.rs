@@ -2,17 +2,19 @@
 //! variables. What does not depend on variables is done once for each text. It is shared by HTTP and WebSocket and must
 //! know neither. What async-graphql checks itself is left to it.
 
+mod operation;
+mod template;
+
+pub use operation::{Incoming, Operation, is_forged_literal};
+pub use template::Template;
+
 use super::{
     coercion,
     cost::{MAX_LISTS, MAX_SEARCHES, Plan},
-    guard, introspection, json, merging, roots, tokens, typename,
+    guard, introspection, merging, roots, tokens, typename,
     types::SchemaTypes,
 };
-use crate::{
-    error::{Error, FaultCode, Result},
-    graphql::info::MAX_COMPLEXITY,
-    services::persisted::DocumentHash,
-};
+use crate::{error::FaultCode, graphql::info::MAX_COMPLEXITY};
 use async_graphql::{
     Data, Name, Pos, Positioned, Request, Value, Variables,
     parser::{
@@ -22,8 +24,6 @@ use async_graphql::{
 };
 use graphql_gate::{MergedRoots, verdict::Verdict};
 use moka::future::Cache;
-use serde::Deserialize;
-use serde_json::Map;
 use std::sync::Arc;
 
 /// Longest document, in bytes.
@@ -32,108 +32,6 @@ pub const MAX_DOCUMENT: usize = 16 << 10;
 const MAX_REMEMBERED: u64 = 512 << 10;
 /// What a short document counts for, in bytes of text.
 const OVERHEAD: usize = 64;
-/// Prefix by which async-graphql passes uploads in variables. From a client it would make a resolver panic.
-const UPLOAD_MARK: &str = "#__graphql_file__:";
-/// Version of Apollo's protocol of persisted queries.
-const PERSISTED_VERSION: u64 = 1;
-
-/// An operation as clients send it, in any transport.
-#[derive(Debug, Default, Deserialize)]
-pub struct Operation {
-    /// The document.
-    pub query: Option<String>,
-    /// Which operation of the document; empty is none.
-    #[serde(rename = "operationName")]
-    pub name: Option<String>,
-    /// Values of variables.
-    #[serde(default)]
-    pub variables: Option<Map<String, serde_json::Value>>,
-    /// Accepted as the specification asks; only `persistedQuery` is read.
-    #[serde(default)]
-    pub extensions: Option<Map<String, serde_json::Value>>,
-}
-
-/// A request whose document may still have to be found.
-#[derive(Debug)]
-pub struct Incoming {
-    /// The request; its document is empty if only the hash was sent.
-    pub request: Request,
-    /// The hash that was sent, beside the document or in its place.
-    pub hash: Option<DocumentHash>,
-}
-
-impl Operation {
-    /// Reads the JSON form. `json` refuses doubled names at any depth, the derived struct wrong types, and the check of the
-    /// first byte arrays, hence batches.
-    ///
-    /// # Errors
-    /// `PARSE_FAILED` if this is not a GraphQL request in JSON.
-    pub fn from_json(bytes: &[u8]) -> Result<Self> {
-        // RFC 8259 lets parsers ignore a byte order mark.
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
-        let read = |bytes| json::read(str::from_utf8(bytes).ok()?);
-        let object = if is_object { read(bytes) } else { None };
-        let operation = object.and_then(|object| serde_json::from_value(serde_json::Value::Object(object)).ok());
-        operation.ok_or_else(|| Error::fault(FaultCode::ParseFailed, "The body must be one GraphQL request in JSON: {\"query\": \"…\"}."))
-    }
-
-    /// True if there is a document or something in its place.
-    pub fn has_document(&self) -> bool {
-        self.query.is_some() || self.persisted_query().is_some()
-    }
-
-    /// The request that async-graphql understands.
-    ///
-    /// # Errors
-    /// `VALIDATION_FAILED` if the document is missing, its hash cannot be read, or a variable pretends to be an upload.
-    pub fn into_incoming(self) -> Result<Incoming> {
-        let hash = self.persisted_query().map(read_hash).transpose()?;
-        // With a hash, clients send an empty document as well as none.
-        let query = match self.query {
-            Some(query) if hash.is_none() || !query.is_empty() => query,
-            _ if hash.is_some() => String::new(),
-            _ => return Err(invalid("The request has no `query`.")),
-        };
-        let variables = self.variables.unwrap_or_default();
-        if variables.values().any(is_forged) {
-            return Err(invalid("A variable holds a reserved value."));
-        }
-        let mut request = Request::new(query).variables(Variables::from_json(serde_json::Value::Object(variables)));
-        request.operation_name = self.name.filter(|name| !name.is_empty());
-        Ok(Incoming { request, hash })
-    }
-
-    fn persisted_query(&self) -> Option<&serde_json::Value> {
-        self.extensions.as_ref()?.get("persistedQuery").filter(|value| !value.is_null())
-    }
-}
-
-fn read_hash(persisted: &serde_json::Value) -> Result<DocumentHash> {
-    if persisted.get("version").and_then(serde_json::Value::as_u64) != Some(PERSISTED_VERSION) {
-        return Err(invalid("`persistedQuery.version` must be 1."));
-    }
-    let hash = persisted.get("sha256Hash").and_then(serde_json::Value::as_str).and_then(DocumentHash::parse);
-    hash.ok_or_else(|| invalid("`persistedQuery.sha256Hash` must be the SHA-256 of the document in 64 hexadecimal digits."))
-}
-
-fn invalid(message: &str) -> Error {
-    Error::fault(FaultCode::ValidationFailed, message)
-}
-
-fn is_forged(value: &serde_json::Value) -> bool {
-    match value {
-        serde_json::Value::String(text) => text.starts_with(UPLOAD_MARK),
-        serde_json::Value::Array(items) => items.iter().any(is_forged),
-        serde_json::Value::Object(fields) => fields.values().any(is_forged),
-        _ => false,
-    }
-}
-
-/// True if a literal of a document pretends to be an upload.
-pub fn is_forged_literal(text: &str) -> bool {
-    text.starts_with(UPLOAD_MARK)
-}
 
 /// Why a document is not executed: a request error of the GraphQL specification.
 #[derive(Debug)]
@@ -199,6 +97,15 @@ struct Accepted {
     repeats_a_key: bool,
     /// What async-graphql's validation said of it. No type or field depends on who asks.
     verdict: Verdict,
+    /// How subscribers who ask for the same are told apart from others, for a stream whose events are written once for all.
+    shared: Option<Shared>,
+}
+
+/// See [`Accepted`].
+#[derive(Debug)]
+struct Shared {
+    /// The variable that says where the stream begins and nothing else.
+    resumed_by: Option<Name>,
 }
 
 /// An operation that may be executed.
@@ -207,6 +114,8 @@ pub struct Prepared {
     request: Request,
     repeats_a_key: bool,
     verdict: Verdict,
+    /// How its events are written for all who ask for the same, if they may be.
+    pub template: Option<Arc<Template>>,
     /// Query, mutation or subscription.
     pub kind: OperationType,
     /// Its name, if it has one.
@@ -259,6 +168,8 @@ fn accept(text: &str, name: Option<&str>, rules: &Rules) -> Result<Accepted, Rej
     coercion::check_literals(&document, operation, &rules.types)?;
     let public = kind == OperationType::Query && fields.iter().all(|field| roots::is_public(&field.node.name.node));
     let mut repeats_a_key = graphql_gate::respond::repeats_a_root_key(&document, operation);
+    let shared = roots::shared_stream(&fields).map(|field| Shared { resumed_by: roots::resumed_by(&document, field) });
+    let shared = shared.filter(|_| kind == OperationType::Subscription);
     let (own_name, variables) = (own_name.cloned(), operation.variable_definitions.clone());
     if repeats_a_key || kind == OperationType::Subscription {
         repeats_a_key = !roots::lift(&mut document, name, rules.types.root(kind)) && repeats_a_key;
@@ -271,11 +182,12 @@ fn accept(text: &str, name: Option<&str>, rules: &Rules) -> Result<Accepted, Rej
     let plan = Plan::of(&document, choose(&document, name)?.1, &rules.types);
     typename::mend(&mut document)?;
     let is_sole = document.operations.iter().count() == 1;
-    Ok(Accepted { document, name: own_name, is_sole, kind, public, plan, variables, repeats_a_key, verdict: Verdict::default() })
+    let verdict = Verdict::default();
+    Ok(Accepted { document, name: own_name, is_sole, kind, public, plan, variables, repeats_a_key, verdict, shared })
 }
 
 /// What depends on variables.
-fn finish(mut request: Request, accepted: &Accepted, types: &SchemaTypes) -> Result<Prepared, Rejection> {
+fn finish(mut request: Request, accepted: &Arc<Accepted>, types: &SchemaTypes) -> Result<Prepared, Rejection> {
     fill_in(&accepted.variables, &mut request.variables, types)?;
     let cost = accepted.plan.cost(&request.variables);
     if cost > MAX_COMPLEXITY as u64 {
@@ -296,7 +208,8 @@ fn finish(mut request: Request, accepted: &Accepted, types: &SchemaTypes) -> Res
     request.set_parsed_query(accepted.document.clone());
     let name = accepted.name.as_ref().map(ToString::to_string);
     let (repeats_a_key, verdict) = (accepted.repeats_a_key, accepted.verdict.clone());
-    Ok(Prepared { request, repeats_a_key, verdict, kind: accepted.kind, name, public: accepted.public, cost })
+    let template = accepted.shared.as_ref().map(|shared| Arc::new(Template::new(accepted, shared, &request)));
+    Ok(Prepared { request, repeats_a_key, verdict, template, kind: accepted.kind, name, public: accepted.public, cost })
 }
 
 impl Prepared {
@@ -383,6 +296,7 @@ fn nesting(text: &str) -> u64 {
 mod tests {
     use super::super::cost::UNKNOWN_ITEMS;
     use super::*;
+    use crate::services::persisted::DocumentHash;
     use serde_json::json;
 
     const SDL: &str = "
@@ -410,18 +324,6 @@ mod tests {
 
     fn code(query: &str) -> Option<FaultCode> {
         prepared(query, json!({})).err().map(|rejection| rejection.code)
-    }
-
-    #[test]
-    fn a_request_in_json_is_one_object_without_duplicate_keys() {
-        assert!(Operation::from_json(br#" {"query":"{a}","operationName":null,"extensions":{"a":1},"other":1}"#).is_ok());
-        for text in [r"[]", r#"["{a}",null,null,null]"#, r#"[{"query":"{a}"}]"#, r#"{"query":1}"#, r#"{"query":"{a}","query":"{b}"}"#, ""] {
-            assert!(Operation::from_json(text.as_bytes()).is_err(), "{text}");
-        }
-        for nested in [r#"{"query":"{a}","variables":{"a":1,"a":2}}"#, r#"{"query":"{a}","extensions":{"a":[{"b":1,"b":1}]}}"#] {
-            assert!(Operation::from_json(nested.as_bytes()).is_err(), "{nested}");
-        }
-        assert!(Operation::from_json(b"{}").unwrap().into_incoming().is_err());
     }
 
     #[test]

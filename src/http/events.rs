@@ -5,9 +5,10 @@
 use super::{
     Front, RequestId,
     document::Prepared,
-    execution::{self, Step},
+    execution::{self, Told},
     observe::Observation,
     respond::Charged,
+    sharing,
 };
 use crate::domain::actor::Actor;
 use async_graphql::parser::types::OperationType;
@@ -49,7 +50,7 @@ pub fn answer(
     };
     let mut head = HeaderMap::new();
     charged.write(&mut head);
-    let steps = execution::run(Arc::clone(front), prepared, actor, charged, request, seen);
+    let steps = sharing::to_the_end(execution::run(Arc::clone(front), prepared, actor, charged, request, seen));
     let mut response = respond(Body::from_stream(framed(steps, end, is_subscription).map(Ok::<_, Infallible>)));
     response.headers_mut().extend(head);
     response
@@ -87,12 +88,12 @@ fn now(front: &Front) -> DateTime<Utc> {
 
 /// The text of the stream.
 fn framed(
-    steps: impl Stream<Item = Step> + Send,
+    steps: impl Stream<Item = Told> + Send,
     end: End<impl Future<Output = ()> + Send, impl Fn() -> bool + Send>,
     is_subscription: bool,
 ) -> impl Stream<Item = String> + Send {
     enum Happened {
-        Step(Option<Step>),
+        Told(Option<Told>),
         Over,
         Beat,
     }
@@ -112,17 +113,17 @@ fn framed(
                 biased;
                 () = &mut comes, if !is_over => Happened::Over,
                 () = last_moment => return,
-                step = steps.next() => Happened::Step(step),
+                told = steps.next() => Happened::Told(told),
                 _ = beat.tick() => Happened::Beat,
             };
             match happened {
-                Happened::Step(Some(Step::Result(result))) => yield next(&result),
-                Happened::Step(Some(Step::Errors(errors))) => {
+                Happened::Told(Some(Told::Result(result))) => yield next(&result),
+                Happened::Told(Some(Told::Errors(errors))) => {
                     yield next(&errors_only(&errors));
                     yield COMPLETE.to_owned();
                     return;
                 }
-                Happened::Step(Some(Step::Done { .. })) => {
+                Happened::Told(Some(Told::Done { .. })) => {
                     // A subscription that ends together with the server or the token has not come to its end.
                     if !(is_subscription && (is_over || (end.has_come)())) {
                         yield COMPLETE.to_owned();
@@ -130,7 +131,7 @@ fn framed(
                     return;
                 }
                 // no `complete`: a client that loses the stream comes back for it, one that is told of its end does not
-                Happened::Step(None | Some(Step::Lost(_))) => return,
+                Happened::Told(None | Some(Told::Lost(_))) => return,
                 Happened::Over => {
                     is_over = true;
                     // A query or a mutation has its own time-out and may finish.
@@ -168,18 +169,18 @@ mod tests {
     use futures::stream;
     use std::future::{pending, ready};
 
-    fn result(json: &str) -> Step {
-        Step::Result(json.to_owned())
+    fn result(json: &str) -> Told {
+        Told::Result(json.into())
     }
 
-    const DONE: Step = Step::Done { is_subscription: true };
+    const DONE: Told = Told::Done { is_subscription: true };
 
     fn end(has_come: bool) -> End<impl Future<Output = ()> + Send, impl Fn() -> bool + Send> {
         let comes = async move { if has_come { ready(()).await } else { pending().await } };
         End { comes, has_come: move || has_come }
     }
 
-    async fn text(steps: impl Stream<Item = Step> + Send, has_come: bool, is_subscription: bool) -> String {
+    async fn text(steps: impl Stream<Item = Told> + Send, has_come: bool, is_subscription: bool) -> String {
         framed(steps, end(has_come), is_subscription).collect::<Vec<_>>().await.concat()
     }
 
@@ -187,7 +188,7 @@ mod tests {
     async fn results_are_events_and_the_last_one_says_that_it_is_complete() {
         let all = text(stream::iter([result("{\"data\":1}"), result("{\"data\":2}"), DONE]), false, true).await;
         assert_eq!(all, ":\n\nevent: next\ndata: {\"data\":1}\n\nevent: next\ndata: {\"data\":2}\n\nevent: complete\ndata: \n\n");
-        let refused = text(stream::iter([Step::Errors("[{}]".into())]), false, true).await;
+        let refused = text(stream::iter([Told::Errors("[{}]".into())]), false, true).await;
         assert_eq!(refused, ":\n\nevent: next\ndata: {\"errors\":[{}]}\n\nevent: complete\ndata: \n\n");
     }
 
@@ -197,7 +198,7 @@ mod tests {
         assert_eq!(text(ends_itself, true, true).await, ":\n\nevent: next\ndata: {}\n\n");
         let notices_first = framed(stream::iter([DONE]), End { comes: pending(), has_come: || true }, true);
         assert_eq!(notices_first.collect::<Vec<_>>().await, [BEAT]);
-        let lost = stream::iter([result("{}"), Step::Lost("[{}]".into())]);
+        let lost = stream::iter([result("{}"), Told::Lost("[{}]".into())]);
         assert_eq!(text(lost, false, true).await, ":\n\nevent: next\ndata: {}\n\n");
         let never_ends = stream::iter([result("{}")]).chain(stream::pending());
         assert_eq!(text(never_ends, true, true).await, ":\n\nevent: next\ndata: {}\n\n");

@@ -55,7 +55,7 @@ fn message_in(dialect: Dialect, text: &str) -> bool {
     let Ok(message) = dialect.decode(text) else { return false };
     if let ClientMessage::Subscribe(id, operation) = message {
         assert!(!id.is_empty(), "an operation without an id");
-        let answer = dialect.next(&id, "null");
+        let answer = dialect.envelope(&id).around("null");
         assert!(serde_json::from_str::<serde_json::Value>(&answer).is_ok_and(|answer| answer["id"] == id), "the id is not given back");
         if let (Ok(incoming), Some(rules)) = (operation.into_incoming(), rules()) {
             drop(block_on(document::prepare(incoming.request, rules)));

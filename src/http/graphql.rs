@@ -176,7 +176,12 @@ pub fn operation_span(prepared: &Prepared, request: &RequestId) -> tracing::Span
         OperationType::Mutation => "mutation",
         OperationType::Subscription => "subscription",
     };
-    let name: String = prepared.name.iter().flat_map(|name| name.chars()).take(64).collect();
+    span_of(kind, prepared.name.as_deref(), request)
+}
+
+/// The same for an operation of this kind and name.
+pub fn span_of(kind: &'static str, name: Option<&str>, request: &RequestId) -> tracing::Span {
+    let name: String = name.iter().flat_map(|name| name.chars()).take(64).collect();
     tracing::error_span!("operation", request_id = request.as_str(), graphql.operation.type = kind, graphql.operation.name = name)
 }
 

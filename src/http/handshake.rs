@@ -32,6 +32,10 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The version of the protocol (RFC 6455).
 const VERSION: &str = "13";
+/// What a socket reads at once, in bytes: its buffer is there as long as the socket is. Most clients send little.
+const READ_BUFFER: usize = 2 << 10;
+/// What is gathered before it is written, in bytes.
+const WRITE_BUFFER: usize = 16 << 10;
 
 /// True if a request wants to become a socket.
 pub fn is_upgrade(headers: &HeaderMap) -> bool {
@@ -79,6 +83,7 @@ pub async fn upgrade(front: Arc<Front>, request: Request, id: RequestId) -> Resp
     let address = addresses::client(&parts.extensions, &parts.headers, &front.state.settings.trusted_proxies);
     let dialect = Dialect::choose(&parts.headers);
     let upgrade = upgrade.max_message_size(MAX_ANONYMOUS_BODY).max_frame_size(MAX_ANONYMOUS_BODY);
+    let upgrade = upgrade.read_buffer_size(READ_BUFFER).write_buffer_size(WRITE_BUFFER);
     let Some(dialect) = dialect else {
         return upgrade.on_upgrade(async move |socket| {
             close(socket, Close::SUBPROTOCOL).await;

@@ -47,9 +47,9 @@ pub fn connection_error(message: &str) -> String {
     json!({ "type": "connection_error", "payload": { "message": message } }).to_string()
 }
 
-/// `data` with a result that is already JSON.
-pub fn data(id: &str, result: &str) -> String {
-    format!(r#"{{"id":{},"type":"data","payload":{result}}}"#, json!(id))
+/// `data` up to its result in JSON, which a brace follows.
+pub fn data(id: &str) -> String {
+    format!(r#"{{"id":{},"type":"data","payload":"#, json!(id))
 }
 
 /// `error` with the first of a list of errors that is already JSON: this protocol has room for one. It ends the

@@ -18,6 +18,7 @@ mod frames;
 #[doc(hidden)]
 pub mod fuzzing;
 mod graphql;
+mod groups;
 mod guard;
 mod handshake;
 mod hosts;
@@ -37,6 +38,7 @@ mod respond;
 mod roots;
 mod router;
 mod server;
+mod sharing;
 mod tokens;
 mod typename;
 mod types;
@@ -112,6 +114,7 @@ struct Front {
     rules: document::Rules,
     names: observe::Names,
     places: quotas::Places,
+    groups: groups::Groups<document::Template>,
 }
 
 /// Identifies a request in the log and in the `x-request-id` header; the reference that a client sees on INTERNAL.

@@ -117,6 +117,14 @@ impl Observation {
         });
     }
 
+    /// It was told an event that was executed for many; with the code of its first error, if it has one.
+    pub fn told(&mut self, failed: Option<FaultCode>) {
+        let outcome = failed.map_or("ok", FaultCode::as_str);
+        if self.outcome.as_deref() != Some(outcome) {
+            self.outcome = Some(outcome.to_owned());
+        }
+    }
+
     /// It was refused or failed.
     pub fn fail(&mut self, code: FaultCode) {
         self.outcome = Some(code.as_str().to_owned());

@@ -72,9 +72,9 @@ pub fn pong(payload: Option<Value>) -> String {
     }
 }
 
-/// `next` with a result that is already JSON.
-pub fn next(id: &str, result: &str) -> String {
-    format!(r#"{{"id":{},"type":"next","payload":{result}}}"#, json!(id))
+/// `next` up to its result in JSON, which a brace follows.
+pub fn next(id: &str) -> String {
+    format!(r#"{{"id":{},"type":"next","payload":"#, json!(id))
 }
 
 /// `error` with a list of errors that is already JSON. It ends the operation; no `complete` follows.
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn ids_are_escaped_in_messages_of_the_server() {
-        let message: Value = serde_json::from_str(&next("\"1\"\n", r#"{"data":null}"#)).unwrap();
+        let message: Value = serde_json::from_str(&(next("\"1\"\n") + r#"{"data":null}}"#)).unwrap();
         assert_eq!(message["id"], "\"1\"\n");
         assert_eq!(message["payload"]["data"], Value::Null);
     }

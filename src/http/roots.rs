@@ -2,10 +2,12 @@
 //! form in which async-graphql runs a subscription. It relies on the guard having bounded the document.
 
 use super::document::Rejection;
+use crate::graphql::following;
 use async_graphql::{
     Name, Positioned,
-    parser::types::{DocumentOperations, ExecutableDocument, Field, OperationDefinition, Selection, SelectionSet},
+    parser::types::{Directive, DocumentOperations, ExecutableDocument, Field, OperationDefinition, Selection, SelectionSet},
 };
+use async_graphql_value::Value;
 use std::collections::HashSet;
 
 /// True for root fields that are answered without a token.
@@ -54,6 +56,47 @@ pub fn check_single(fields: &[&Positioned<Field>]) -> Result<(), Rejection> {
         return Err(Rejection::invalid("The root field of a subscription must not have @skip or @include.", positions()));
     }
     Ok(())
+}
+
+/// The root field of a subscription whose events may be written once for all who ask for the same.
+pub fn shared_stream<'a>(fields: &[&'a Positioned<Field>]) -> Option<&'a Field> {
+    fields.first().map(|field| &field.node).filter(|field| field.name.node == following::SHARED)
+}
+
+/// The variable that a stream is taken up after, if that is all that it is used for: then it does not show in events.
+pub fn resumed_by(document: &ExecutableDocument, field: &Field) -> Option<Name> {
+    let (_, value) = field.arguments.iter().find(|(name, _)| name.node == following::RESUMED_BY)?;
+    let Value::Variable(name) = &value.node else { return None };
+    let operations = document.operations.iter().map(|(_, operation)| &operation.node);
+    let sets = operations.map(|operation| (&operation.directives, &operation.selection_set.node));
+    let fragments = document.fragments.values().map(|fragment| (&fragment.node.directives, &fragment.node.selection_set.node));
+    let uses: usize = sets.chain(fragments).map(|(directives, set)| uses_in_directives(name, directives) + uses_in_set(name, set)).sum();
+    (uses == 1).then(|| name.clone())
+}
+
+fn uses_in_set(name: &Name, set: &SelectionSet) -> usize {
+    let of = |selection: &Selection| match selection {
+        Selection::Field(field) => {
+            let arguments: usize = field.node.arguments.iter().map(|(_, value)| uses_in_value(name, &value.node)).sum();
+            arguments + uses_in_set(name, &field.node.selection_set.node)
+        }
+        Selection::FragmentSpread(_) => 0,
+        Selection::InlineFragment(fragment) => uses_in_set(name, &fragment.node.selection_set.node),
+    };
+    set.items.iter().map(|item| of(&item.node) + uses_in_directives(name, item.node.directives())).sum()
+}
+
+fn uses_in_directives(name: &Name, directives: &[Positioned<Directive>]) -> usize {
+    directives.iter().flat_map(|directive| &directive.node.arguments).map(|(_, value)| uses_in_value(name, &value.node)).sum()
+}
+
+fn uses_in_value(name: &Name, value: &Value) -> usize {
+    match value {
+        Value::Variable(variable) => usize::from(variable == name),
+        Value::List(values) => values.iter().map(|value| uses_in_value(name, value)).sum(),
+        Value::Object(fields) => fields.values().map(|value| uses_in_value(name, value)).sum(),
+        _ => 0,
+    }
 }
 
 /// Moves root fields out of fragments and makes one of several mentions of a field: async-graphql ignores fragments at the
@@ -181,6 +224,24 @@ mod tests {
         let mut fragments: Vec<_> = document.fragments.keys().map(Name::as_str).collect();
         fragments.sort_unstable();
         assert_eq!(fragments, ["g", "h"], "f served its turn, g is still used, h never was");
+    }
+
+    #[test]
+    fn a_cursor_is_told_from_a_variable_that_shows_in_events() {
+        let resumed = |query: &str| {
+            let document = parse_query(query).unwrap();
+            let (_, operation) = document.operations.iter().next().unwrap();
+            let fields = fields(&document, &operation.node);
+            shared_stream(&fields).map(|field| resumed_by(&document, field).map(|name| name.to_string()))
+        };
+        let alone = "subscription($i: ID!, $a: C) { batchProgress(batchId: $i, after: $a) { ...f } } fragment f on E { x(n: $i) }";
+        assert_eq!(resumed(alone), Some(Some("a".into())));
+        assert_eq!(resumed("subscription { batchProgress(after: \"x\") { x } }"), Some(None), "it is in the document");
+        for used in ["x(n: $a)", "x(n: [{ m: $a }])", "x @include(if: $a)", "... @skip(if: $a) { x }", "...f", "...f @d(n: $a)"] {
+            let query = format!("subscription($a: C) {{ batchProgress(after: $a) {{ {used} }} }} fragment f on E {{ x(n: $a) }}");
+            assert_eq!(resumed(&query), Some(None), "{used}");
+        }
+        assert_eq!(resumed("subscription($a: C) { projectDraft(after: $a) { x } }"), None);
     }
 
     #[test]

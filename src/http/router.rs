@@ -3,7 +3,9 @@
 use super::{
     Front, HttpState, RequestId,
     document::Rules,
-    graphql, hosts,
+    graphql,
+    groups::Groups,
+    hosts,
     negotiate::Media,
     observe::Names,
     ops,
@@ -63,7 +65,7 @@ pub fn router(state: HttpState, objects: Option<ObjectService>) -> Result<Router
     let rules = Rules::new(types, state.settings.introspection);
     let ops = OpsState { health: state.services.health.clone(), metrics: Arc::clone(&state.metrics), shutdown: state.shutdown.clone() };
     let (places, body_timeout) = (Places::new(state.settings.quotas), state.settings.body_timeout);
-    let front = Arc::new(Front { state, rules, names: Names::default(), places });
+    let front = Arc::new(Front { state, rules, names: Names::default(), places, groups: Groups::default() });
     let routes = Router::new()
         .route("/graphql", any(graphql::handle))
         .route("/", get(playground::index))

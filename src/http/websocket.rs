@@ -1,35 +1,41 @@
 //! One session per socket, in either dialect of GraphQL over WebSocket. It owns the map of running operations, when the
 //! socket is closed and why, and the bounded way out, so that a slow reader holds its own streams back and nothing else.
+//! An operation runs in a task of its own, until its events come from a group: from then on the session takes them itself.
 //! What a message is, `dialect` knows; what an event is, the schema.
 
 use super::{
     Front, RequestId, admission, auth,
     closing::Close,
-    dialect::{ClientMessage, Dialect},
+    dialect::{ClientMessage, Dialect, Envelope},
     document::{Operation, Rejection},
-    execution::{self, Step},
+    execution::{self, Step, Told},
     frames::{MAX_QUEUED, Outbox, Received},
+    groups::Turn,
     handshake::CLOSE_TIMEOUT,
     quotas::Place,
     respond::{self, PublicError},
+    sharing::Membership,
 };
 use crate::{
     domain::actor::Actor,
     error::{Error, FaultCode},
+    services::progress::EndReason,
 };
 use axum::extract::ws::{Message, WebSocket};
-use futures::{FutureExt, SinkExt, StreamExt};
-use std::{collections::HashMap, net::IpAddr, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
+use futures::{FutureExt, SinkExt, Stream, StreamExt};
+use std::{collections::HashMap, future::poll_fn, net::IpAddr, panic::AssertUnwindSafe, pin::Pin, sync::Arc, task::Poll, time::Duration};
 use tokio::{
     sync::mpsc,
-    task::AbortHandle,
     time::{Instant, Sleep, sleep_until},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 /// Time that open subscriptions get to say why they end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Most operations that run on one socket.
 const MAX_OPERATIONS: usize = 100;
+/// Events of a group that are written together.
+const AT_ONCE: usize = 16;
 
 /// Runs a session with a client at an address until the socket is closed.
 pub async fn serve(front: Arc<Front>, id: RequestId, dialect: Dialect, address: IpAddr, socket: WebSocket) {
@@ -46,13 +52,33 @@ struct Outgoing {
 /// A running operation; dropping it ends its work.
 struct Running {
     serial: u64,
-    task: AbortHandle,
+    envelope: Envelope,
+    work: Work,
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+enum Work {
+    /// In a task of its own, which ends with this.
+    Task { _task: AbortOnDropHandle<()> },
+    /// Its events come from a group.
+    Member(Box<Membership>),
+}
+
+/// What comes next from any group, with the serial of its operation: of those behind a serial first, so that all have their
+/// turn.
+async fn next_turn(operations: &mut HashMap<String, Running>, behind: u64) -> (u64, Turn) {
+    poll_fn(|context| {
+        for is_behind in [true, false] {
+            for running in operations.values_mut().filter(|running| (running.serial > behind) == is_behind) {
+                if let Work::Member(membership) = &mut running.work
+                    && let Poll::Ready(turn) = membership.poll_next(context)
+                {
+                    return Poll::Ready((running.serial, turn));
+                }
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// How far a session is. Each state ends by itself at a moment.
@@ -74,8 +100,11 @@ struct Session {
     phase_ends: Pin<Box<Sleep>>,
     operations: HashMap<String, Running>,
     serial: u64,
-    queue: mpsc::Sender<Outgoing>,
-    outputs: mpsc::Receiver<Outgoing>,
+    /// The last operation that a group told something.
+    served: u64,
+    // boxed, because a channel has room for many of them from the start
+    queue: mpsc::Sender<Box<Outgoing>>,
+    outputs: mpsc::Receiver<Box<Outgoing>>,
     outbox: Outbox,
     heard: Instant,
     /// The person's place among the sockets that one may have.
@@ -95,6 +124,7 @@ impl Session {
             phase_ends: Box::pin(sleep_until(now + init_timeout)),
             operations: HashMap::new(),
             serial: 0,
+            served: 0,
             queue,
             outputs,
             outbox: Outbox::default(),
@@ -119,7 +149,14 @@ impl Session {
                 () = &mut self.phase_ends => if let Some(close) = self.end_phase() { break Some(close) },
                 () = shutdown.cancelled(), if !matches!(self.phase, Phase::Ending(_)) => self.begin_ending(Close::RESTARTING),
                 written = self.outbox.write(&mut sink), if !self.outbox.is_flushed() => if written.is_err() { break None },
-                Some(outgoing) = self.outputs.recv(), if self.outbox.is_empty() => self.forward(outgoing),
+                (serial, turn) = next_turn(&mut self.operations, self.served), if self.outbox.is_empty() => {
+                    self.take_turns(serial, turn);
+                    // at once, without another round of the loop; what the socket does not take now waits for it there
+                    if let Some(Err(_)) = self.outbox.write(&mut sink).now_or_never() {
+                        break None;
+                    }
+                }
+                Some(outgoing) = self.outputs.recv(), if self.outbox.is_empty() => self.forward(*outgoing),
                 received = stream.next(), if self.outbox.has_room() => {
                     self.heard = Instant::now();
                     match received.map(Received::from) {
@@ -160,6 +197,10 @@ impl Session {
             Phase::Opening => self.leave(Close::INIT_TIMED_OUT),
             Phase::Serving(_) => {
                 self.begin_ending(Close::FORBIDDEN);
+                let members = self.operations.iter().filter(|(_, running)| matches!(running.work, Work::Member(_)));
+                for (id, serial) in members.map(|(id, running)| (id.clone(), running.serial)).collect::<Vec<_>>() {
+                    self.end_member(id, serial);
+                }
                 None
             }
             Phase::Ending(close) => Some(close.clone()),
@@ -276,48 +317,118 @@ impl Session {
         self.serial += 1;
         let serial = self.serial;
         let steps = execution::serve(Arc::clone(&self.front), operation, actor, self.id.operation(serial));
-        let (queue, name) = (self.queue.clone(), id.clone());
+        let (envelope, work) = (self.dialect.envelope(&id), self.in_task(&id, serial, steps));
+        self.operations.insert(id, Running { serial, envelope, work });
+    }
+
+    fn in_task(&self, id: &str, serial: u64, steps: impl Stream<Item = Step> + Send + 'static) -> Work {
+        let (queue, id) = (self.queue.clone(), id.to_owned());
         let task = tokio::spawn(async move {
             let mut steps = std::pin::pin!(steps);
             // The queue is bounded: when the reader is slow, the operation waits here. It is closed once the session is over.
             while let Some(step) = steps.next().await {
-                if queue.send(Outgoing { id: name.clone(), serial, step }).await.is_err() {
+                if queue.send(Box::new(Outgoing { id: id.clone(), serial, step })).await.is_err() {
                     return;
                 }
             }
         });
-        self.operations.insert(id, Running { serial, task: task.abort_handle() });
+        Work::Task { _task: AbortOnDropHandle::new(task) }
     }
 
     /// Puts what an operation gives on its way, unless the client has completed it meanwhile.
     fn forward(&mut self, Outgoing { id, serial, step }: Outgoing) {
-        if self.operations.get(&id).is_none_or(|running| running.serial != serial) {
-            return;
-        }
+        let Some(running) = self.operations.get_mut(&id).filter(|running| running.serial == serial) else { return };
         match step {
-            Step::Result(result) => self.outbox.push_text(self.dialect.next(&id, &result)),
-            Step::Errors(errors) | Step::Lost(errors) => {
-                self.operations.remove(&id);
-                self.outbox.push_text(self.dialect.error(&id, &errors));
-            }
-            Step::Done { is_subscription } => {
-                self.operations.remove(&id);
-                // A subscription that ends together with the session is not complete: its client is to come back for it.
-                if !(is_subscription && self.is_over()) {
-                    self.outbox.push_text(self.dialect.complete(&id));
+            Step::Told(told) => self.tell(&id, &told),
+            Step::Joined(membership) => {
+                running.work = Work::Member(membership);
+                // it comes too late to be told with the others
+                if matches!(&self.phase, Phase::Ending(close) if *close == Close::FORBIDDEN) {
+                    self.end_member(id, serial);
                 }
             }
         }
     }
 
+    /// Puts what an operation is told on its way.
+    fn tell(&mut self, id: &str, told: &Told) {
+        match told {
+            Told::Result(result) => {
+                if let Some(running) = self.operations.get(id) {
+                    self.outbox.push_text(running.envelope.around(result));
+                }
+            }
+            Told::Errors(errors) | Told::Lost(errors) => {
+                self.operations.remove(id);
+                self.outbox.push_text(self.dialect.error(id, errors));
+            }
+            Told::Done { is_subscription } => {
+                self.operations.remove(id);
+                // A subscription that ends together with the session is not complete: its client is to come back for it.
+                if !(*is_subscription && self.is_over()) {
+                    self.outbox.push_text(self.dialect.complete(id));
+                }
+            }
+        }
+    }
+
+    /// Puts what a group tells an operation on its way, together with what else is there already.
+    fn take_turns(&mut self, serial: u64, turn: Turn) {
+        let of_serial = |(_, running): &(&String, &mut Running)| running.serial == serial;
+        let Some((id, running)) = self.operations.iter_mut().find(of_serial) else { return };
+        let id = id.clone();
+        if let (Phase::Serving(actor), Turn::Frame(frame), Work::Member(membership)) = (&self.phase, &turn, &mut running.work)
+            && actor.expires_at.is_some_and(|at| at <= self.front.state.services.progress.now())
+        {
+            // nothing is told after the token's end, and the end says what was told last
+            membership.take_back(frame);
+            self.end_phase();
+            return;
+        }
+        self.served = serial;
+        let mut next = Some(turn);
+        for _ in 0..AT_ONCE {
+            match next {
+                Some(Turn::Frame(frame)) => self.tell(&id, &frame.told),
+                Some(Turn::FallenOut) => return self.leave_group(id, serial, |membership| membership.go_on().boxed()),
+                None => return,
+            }
+            next = match self.operations.get_mut(&id).map(|running| &mut running.work) {
+                Some(Work::Member(membership)) if self.outbox.has_room() => membership.next_now(),
+                _ => None,
+            };
+        }
+        if let Some(Turn::Frame(frame)) = next {
+            self.tell(&id, &frame.told);
+        }
+    }
+
+    /// An operation goes on in a task of its own.
+    fn leave_group(&mut self, id: String, serial: u64, steps: impl FnOnce(Membership) -> futures::stream::BoxStream<'static, Step>) {
+        match self.operations.remove(&id) {
+            Some(Running { envelope, work: Work::Member(membership), .. }) => {
+                let work = self.in_task(&id, serial, steps(*membership));
+                self.operations.insert(id, Running { serial, envelope, work });
+            }
+            Some(running) => drop(self.operations.insert(id, running)),
+            None => {}
+        }
+    }
+
+    /// The token of an operation has ended that is told by a group.
+    fn end_member(&mut self, id: String, serial: u64) {
+        self.leave_group(id, serial, |membership| membership.end(EndReason::NotAllowed).boxed());
+    }
+
+    fn has_ended(&self, actor: &Actor) -> bool {
+        actor.expires_at.is_some_and(|at| at <= self.front.state.services.progress.now())
+    }
+
     /// True if the session ends, whether or not the loop has come to it.
     fn is_over(&self) -> bool {
-        let state = &self.front.state;
         match &self.phase {
             Phase::Opening => false,
-            Phase::Serving(actor) => {
-                state.shutdown.is_cancelled() || actor.expires_at.is_some_and(|at| at <= state.services.progress.now())
-            }
+            Phase::Serving(actor) => self.front.state.shutdown.is_cancelled() || self.has_ended(actor),
             Phase::Ending(_) => true,
         }
     }

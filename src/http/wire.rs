@@ -163,7 +163,7 @@ mod tests {
             peer.read_exact(&mut byte).await.unwrap();
             tokio::task::yield_now().await;
             assert!(!writing.is_finished());
-            advance(WRITE - Duration::from_secs(1)).await;
+            advance(WRITE.saturating_sub(Duration::from_secs(1))).await;
         }
         peer.read_exact(&mut byte).await.unwrap();
         let (kind, at) = writing.await.unwrap().unwrap_err();

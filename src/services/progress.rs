@@ -1,6 +1,8 @@
 //! Live progress: streams of what happens, without loss and in order. The table is the truth; bells only say when to
 //! look. A watcher that cannot keep up is told so and gets a fresh start; nothing is buffered for it.
 
+mod looks;
+
 use super::core::Core;
 use crate::adapters::events::{Bell, Listener, Topic};
 use crate::domain::actor::Actor;
@@ -12,6 +14,7 @@ use crate::error::{Error, FaultCode, Result};
 use crate::repositories::{batches, events, exports, imports};
 use chrono::{DateTime, Utc};
 use futures::{FutureExt, Stream};
+use looks::{Looks, Seen};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +31,29 @@ const LAG_AGE: chrono::Duration = chrono::Duration::seconds(5);
 #[derive(Debug, Clone)]
 pub struct Progress {
     core: Core,
+    looks: Looks,
+}
+
+/// Where a watcher of a batch begins.
+#[derive(Debug, Clone)]
+pub enum Start {
+    /// After a cursor of the client's, or with a snapshot.
+    After(Option<String>),
+    /// Behind the last event that the watcher was told: it goes on, and may be told that it has lagged.
+    Behind(i64),
+    /// The same of one who watches for many: it tells every event however late it is, because the many are told by
+    /// themselves if they lag.
+    ForAll(i64),
+}
+
+impl Start {
+    fn known_until(&self, id: BatchId) -> Result<Option<i64>> {
+        match self {
+            Self::After(None) => Ok(None),
+            Self::After(Some(text)) => Ok(Some(EventCursor::parse(text, id.0)?.sequence)),
+            Self::Behind(sequence) | Self::ForAll(sequence) => Ok(Some(*sequence)),
+        }
+    }
 }
 
 /// What a watcher of a batch gets.
@@ -87,11 +113,12 @@ pub(super) enum Woken {
 }
 
 impl Progress {
-    pub(super) const fn new(core: Core) -> Self {
-        Self { core }
+    pub(super) fn new(core: Core) -> Self {
+        Self { core, looks: Looks::default() }
     }
 
-    /// What goes on in a batch: a snapshot, or what was missed after a cursor, then every event in order.
+    /// What goes on in a batch: a snapshot, or what was missed after a cursor, then every event in order. With the stream
+    /// comes the number of events that there were when it began.
     ///
     /// # Errors
     /// `NOT_FOUND`; `VALIDATION_FAILED` for a cursor of another stream. The stream itself may fail as the database says.
@@ -99,32 +126,40 @@ impl Progress {
         &self,
         actor: Actor,
         id: BatchId,
-        after: Option<String>,
-    ) -> Result<impl Stream<Item = Result<BatchItem>> + Send + 'static + use<>> {
+        start: Start,
+    ) -> Result<(i64, impl Stream<Item = Result<BatchItem>> + Send + 'static + use<>)> {
         let core = self.core.clone();
         // listen before looking: what happens in between is then heard
         let mut listener = core.bus.subscribe(Topic::Batch(id)).await;
-        let batch =
-            batches::find(&mut core.db.read(actor.workspace).await?, actor.workspace, id).await?.ok_or_else(|| not_found("batch"))?;
-        let after = after.map(|text| EventCursor::parse(&text, id.0)).transpose()?.map(|cursor| cursor.sequence);
-        if after.is_some_and(|sequence| sequence > batch.event_sequence) {
+        let mut look = self.looks.at(&core, actor.workspace, id);
+        let found = batches::find(&mut core.db.read(actor.workspace).await?, actor.workspace, id).await?;
+        // who had followed it is told that it has gone
+        if found.is_none() && matches!(start, Start::After(_)) {
+            return Err(not_found("batch"));
+        }
+        let known_until = start.known_until(id)?;
+        let had = found.as_ref().map_or(known_until.unwrap_or_default(), |batch| batch.event_sequence);
+        if known_until.is_some_and(|sequence| sequence > had) {
             return Err(Error::argument("after", "`after` is ahead of this stream; take it from an event or from `eventCursor`."));
         }
-        Ok(async_stream::try_stream! {
-            if batch.deleted_at.is_some() {
-                yield BatchItem::Ended { sequence: batch.event_sequence, reason: EndReason::Deleted, at: core.now() };
+        let is_gone = found.is_none_or(|batch| batch.deleted_at.is_some());
+        let items = async_stream::try_stream! {
+            if is_gone {
+                let sequence = if matches!(start, Start::After(_)) { had } else { known_until.unwrap_or(had) };
+                yield BatchItem::Ended { sequence, reason: EndReason::Deleted, at: core.now() };
                 return;
             }
-            // what is older than this is replayed on request, however old it is
-            let asked_for = batch.event_sequence;
-            let mut last = match after {
-                Some(sequence) if has_all_after(&core, &actor, id, sequence, asked_for).await? => sequence,
-                _ => {
-                    yield BatchItem::Snapshot { sequence: asked_for, at: core.now() };
-                    asked_for
+            // what is older than this is told however old it is
+            let (mut last, asked_for) = match (start, known_until) {
+                (Start::Behind(sequence), _) => (sequence, sequence),
+                (Start::ForAll(sequence), _) => (sequence, i64::MAX),
+                (Start::After(_), Some(sequence)) if has_all_after(&core, &actor, id, sequence, had).await? => (sequence, had),
+                (Start::After(_), _) => {
+                    yield BatchItem::Snapshot { sequence: had, at: core.now() };
+                    (had, had)
                 }
             };
-            let mut behind = last < asked_for;
+            let mut behind = last < had;
             loop {
                 // a replay may be longer than what is read at once
                 while std::mem::take(&mut behind) {
@@ -132,23 +167,35 @@ impl Progress {
                     let Some(first) = missed.first() else { break };
                     behind = true;
                     if last >= asked_for && core.now() - first.occurred_at > LAG_AGE {
-                        let head = batches::find(&mut core.db.read(actor.workspace).await?, actor.workspace, id).await?.map_or(last, |b| b.event_sequence);
-                        if head - last > LAG_EVENTS {
-                            yield BatchItem::Lagged { sequence: last, dropped: head - last, at: core.now() };
-                            yield BatchItem::Snapshot { sequence: head, at: core.now() };
-                            last = head;
+                        let batch = batches::find(&mut core.db.read(actor.workspace).await?, actor.workspace, id).await?;
+                        let newest = batch.map_or(last, |batch| batch.event_sequence);
+                        if newest - last > LAG_EVENTS {
+                            yield BatchItem::Lagged { sequence: last, dropped: newest - last, at: core.now() };
+                            yield BatchItem::Snapshot { sequence: newest, at: core.now() };
+                            last = newest;
                             continue;
                         }
                     }
                     for event in missed {
                         last = event.sequence;
-                        if last > asked_for {
+                        if last > had {
                             measure_lag(&core, &event);
                         }
                         yield BatchItem::Event(Arc::new(event));
                     }
                 }
-                match next(&core, &actor, listener.as_mut()).await {
+                let woken = tokio::select! {
+                    biased;
+                    woken = heard(&core, &actor, listener.as_mut()) => woken,
+                    seen = look.changed() => match seen {
+                        Seen::Head(sequence) => {
+                            behind = sequence > last;
+                            continue;
+                        }
+                        Seen::Gone | Seen::Failed(_) => Woken::Look,
+                    },
+                };
+                match woken {
                     Woken::Bell(Bell::Event(event)) if event.sequence == last + 1 => {
                         last = event.sequence;
                         measure_lag(&core, &event);
@@ -173,7 +220,8 @@ impl Progress {
                     }
                 }
             }
-        })
+        };
+        Ok((had, items))
     }
 
     /// Every change of an import that is seen, the present state first; ends after the one in which it is final.
@@ -250,6 +298,15 @@ async fn has_all_after(core: &Core, actor: &Actor, id: BatchId, sequence: i64, h
 
 /// Waits for a bell, for the time to look anyway, or for the end of the watcher's permission or of the process.
 pub(super) async fn next(core: &Core, actor: &Actor, listener: &mut dyn Listener) -> Woken {
+    tokio::select! {
+        biased;
+        woken = heard(core, actor, listener) => woken,
+        () = tokio::time::sleep(LOOK_EVERY) => Woken::Look,
+    }
+}
+
+/// The same of one who is told when to look.
+async fn heard(core: &Core, actor: &Actor, listener: &mut dyn Listener) -> Woken {
     let expiry = match actor.expires_at {
         Some(at) => tokio::time::sleep((at - core.now()).to_std().unwrap_or_default()).left_future(),
         None => std::future::pending().right_future(),
@@ -265,7 +322,6 @@ pub(super) async fn next(core: &Core, actor: &Actor, listener: &mut dyn Listener
             tokio::time::sleep(LOOK_EVERY).await;
             Woken::Look
         },
-        () = tokio::time::sleep(LOOK_EVERY) => Woken::Look,
     }
 }
 

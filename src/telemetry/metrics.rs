@@ -75,11 +75,16 @@ pub const METRICS: &[Metric] = &[
     gauge("claimwright_connections_open", &[], "Connections that are open, those of sockets and probes included."),
     gauge("claimwright_sockets_open", &[], "WebSockets that are open."),
     gauge("claimwright_subscriptions_open", &[], "Subscriptions that are open, on any transport."),
+    counter(
+        "claimwright_subscription_events_executed_total",
+        &["for"],
+        "Events of subscriptions that were executed: for one subscriber, or once for all who ask for the same.",
+    ),
     histogram(
         "claimwright_events_lag_seconds",
         REQUESTS,
         &[],
-        "Time from a batch's event to the moment when a live subscriber was handed it; replays are not in it.",
+        "Time from a batch's event to the moment when it was handed to live subscribers, once for all who ask for the same; replays are not in it.",
     ),
     histogram(
         "claimwright_sql_duration_seconds",

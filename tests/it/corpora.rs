@@ -58,7 +58,7 @@ fn the_corpus_of_files_is_read_row_by_row() {
     for (name, bytes) in files {
         let Some((choice, file)) = bytes.split_first() else { continue };
         let required = if choice & 1 == 0 { Required::ImportColumns } else { Required::NameOnly };
-        let delimiter = DELIMITERS.get(usize::from(choice >> 1 & 7)).map(|delimiter| delimiter.to_string());
+        let delimiter = DELIMITERS.get(usize::from(choice >> 1 & 7)).map(ToString::to_string);
         let options = ReadOptions { delimiter, header_row: (choice >> 6 == 3).then_some(2), ..ReadOptions::default() };
         let read = read(file, &options, &DraftRules { required, period: None, today });
         assert!(!read.is_refused() || read.rows.is_empty(), "{name}: rows of a refused file");

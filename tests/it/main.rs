@@ -44,6 +44,7 @@ mod reads;
 mod row_security;
 mod scaled_out;
 mod sections;
+mod sharing;
 mod socket_protocol;
 mod storage;
 mod templates;

@@ -34,10 +34,12 @@ fn start(dialect: &str, id: &str, query: &str, variables: &Value) -> Value {
     json!({ "id": id, "type": kind, "payload": { "query": query, "variables": variables } })
 }
 
-/// Starts watching a batch under these ids and waits for their snapshots.
+/// Starts watching a batch under these ids and waits for their snapshots. Each asks in its own words, so that nothing is
+/// executed for several of them.
 async fn watch(socket: &mut RawSocket, dialect: &str, ids: &[String], batch: &str) {
-    for id in ids {
-        socket.send(start(dialect, id, WATCH, &json!({ "id": batch }))).await;
+    for (own, id) in ids.iter().enumerate() {
+        let own = WATCH.replacen("subscription", &format!("subscription Own{own}"), 1);
+        socket.send(start(dialect, id, &own, &json!({ "id": batch }))).await;
     }
     for _ in ids {
         let snapshot = socket.message().await;

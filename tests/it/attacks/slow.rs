@@ -217,7 +217,7 @@ async fn a_file_that_stops_coming_is_not_waited_for() {
     let path = url.split_once(authority(&app.url())).expect("on this server").1;
     let mut head = format!("{} {path} HTTP/1.1\r\nhost: {}\r\n", text(&target["method"]), authority(&app.url()));
     for header in target["headers"].as_array().expect("headers") {
-        head += &format!("{}: {}\r\n", text(&header["key"]), text(&header["value"]));
+        head.extend([text(&header["key"]), ": ".into(), text(&header["value"]), "\r\n".into()]);
     }
     if !head.to_lowercase().contains("content-length") {
         head += "content-length: 1000\r\n";

@@ -211,6 +211,6 @@ async fn the_server_pings_and_gives_up_who_says_nothing_and_nobody_else() {
     silent.write_all(&frame).await.expect("written");
     let heard = listen(&mut silent).await;
     assert!(heard.0.contains("connection_ack"), "{heard:?}");
-    assert!(heard.0.matches("\u{0}").count() >= 5, "it was pinged before: {heard:?}");
+    assert!(heard.0.matches('\u{0}').count() >= 5, "it was pinged before: {heard:?}");
     app.stop().await;
 }

@@ -126,6 +126,17 @@ impl RawSocket {
         }
     }
 
+    /// The next message as it was sent; the end fails the test.
+    pub async fn text(&mut self) -> String {
+        loop {
+            match timeout(PATIENCE, self.stream.next()).await.expect("something in time") {
+                Some(Ok(Message::Text(text))) => return text.as_str().to_owned(),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                end => panic!("the socket ended: {end:?}"),
+            }
+        }
+    }
+
     /// The next message; the end fails the test.
     pub async fn message(&mut self) -> Value {
         match self.next().await {
