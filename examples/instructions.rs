@@ -6,9 +6,12 @@
 //! `instructions prepare FOLDER` makes the data, `instructions run FOLDER` does all scenarios once, and
 //! `instructions count FOLDER` runs that under valgrind and prints a line for each: name and instructions of a request.
 
+#[path = "bench/by_hand.rs"]
+mod by_hand;
+
 use axum::Router;
 use axum::body::Body;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use by_hand::{Batch, Batches, Data, Listed, Narrative, Nodes, One, Page, Project, Section, TextRow, narrative, page, tree};
 use claimwright::adapters::ai::offline::Offline;
 use claimwright::adapters::cache::local::LocalCache;
 use claimwright::adapters::events::local::LocalBus;
@@ -25,11 +28,9 @@ use claimwright::services::drafts::desk::Desk;
 use claimwright::telemetry::Metrics;
 use http::{Request, header};
 use http_body_util::BodyExt;
-use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
+use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{FromRow, SqlitePool};
-use std::collections::HashMap;
 use std::error::Error;
 use std::hint::black_box;
 use std::io::Write;
@@ -39,7 +40,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
-use uuid::Uuid;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -202,7 +202,7 @@ async fn run(folder: &Path) -> Outcome<()> {
                 "list hand" => black_box(serde_json::to_vec(&list(&pool).await?)?).len(),
                 "nested rows" => black_box(nested(&pool).await?).data.batches.nodes.len(),
                 "nested hand" => black_box(serde_json::to_vec(&nested(&pool).await?)?).len(),
-                "texts rows" => black_box(texts(&pool, &id).await?).data.project.sections.len(),
+                "texts rows" => black_box(texts(&pool, &id).await?).data.project.map_or(0, |project| project.sections.len()),
                 _ => black_box(serde_json::to_vec(&texts(&pool, &id).await?)?).len(),
             };
         }
@@ -212,104 +212,18 @@ async fn run(folder: &Path) -> Outcome<()> {
     Ok(())
 }
 
-#[derive(Serialize)]
-struct Data<T> {
-    data: T,
-}
-
-#[derive(Serialize)]
-struct Batches<T> {
-    batches: T,
-}
-
-#[derive(Serialize)]
-struct Nodes<T> {
-    nodes: Vec<T>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Page<T> {
-    nodes: Vec<T>,
-    page_info: PageInfo,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PageInfo {
-    has_next_page: bool,
-    has_previous_page: bool,
-}
-
-fn batch_id<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&URL_SAFE_NO_PAD.encode(format!("Batch:{id}")))
-}
-
-fn project_id<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&URL_SAFE_NO_PAD.encode(format!("Project:{id}")))
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn lifecycle<S: Serializer>(is_archived: &bool, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(if *is_archived { "ARCHIVED" } else { "ACTIVE" })
-}
-
-#[derive(Serialize, FromRow)]
-#[serde(rename_all = "camelCase")]
-struct Listed {
-    #[serde(serialize_with = "batch_id")]
-    id: Uuid,
-    name: String,
-    external_ref: Option<String>,
-    revision: i32,
-    #[serde(rename = "lifecycle", serialize_with = "lifecycle")]
-    archived: bool,
-}
-
 async fn list(pool: &SqlitePool) -> Outcome<Data<Batches<Page<Listed>>>> {
-    let mut nodes: Vec<Listed> = sqlx::query_as(
+    let nodes: Vec<Listed> = sqlx::query_as(
         "SELECT id, name, external_ref, revision, archived_at IS NOT NULL AS archived FROM batches
          WHERE deleted_at IS NULL AND archived_at IS NULL ORDER BY created_at DESC, id DESC LIMIT 21",
     )
     .fetch_all(pool)
     .await?;
-    let has_next_page = nodes.len() > 20;
-    nodes.truncate(20);
-    Ok(Data { data: Batches { batches: Page { nodes, page_info: PageInfo { has_next_page, has_previous_page: false } } } })
-}
-
-#[derive(Serialize, FromRow)]
-struct Batch {
-    #[serde(serialize_with = "batch_id")]
-    id: Uuid,
-    name: String,
-    #[sqlx(skip)]
-    projects: Option<Nodes<Project>>,
-}
-
-#[derive(Serialize, FromRow)]
-struct Project {
-    #[serde(serialize_with = "project_id")]
-    id: Uuid,
-    name: String,
-    status: String,
-    #[sqlx(skip)]
-    sections: Vec<Section>,
-    #[serde(skip)]
-    batch_id: Uuid,
-}
-
-#[derive(Serialize, FromRow)]
-#[serde(rename_all = "camelCase")]
-struct Section {
-    key: String,
-    word_count: i32,
-    #[serde(skip)]
-    project_id: Uuid,
+    Ok(page(nodes))
 }
 
 async fn nested(pool: &SqlitePool) -> Outcome<Data<Batches<Nodes<Batch>>>> {
-    let mut batches: Vec<Batch> = sqlx::query_as(
+    let batches: Vec<Batch> = sqlx::query_as(
         "SELECT id, name FROM batches WHERE deleted_at IS NULL AND archived_at IS NULL ORDER BY created_at DESC, id DESC LIMIT 10",
     )
     .fetch_all(pool)
@@ -322,52 +236,10 @@ async fn nested(pool: &SqlitePool) -> Outcome<Data<Batches<Nodes<Batch>>>> {
         sqlx::query_as("SELECT project_id, key, word_count FROM sections WHERE position >= 0 ORDER BY project_id, position")
             .fetch_all(pool)
             .await?;
-    let mut by_project: HashMap<Uuid, Vec<Section>> = HashMap::with_capacity(projects.len());
-    for section in sections {
-        by_project.entry(section.project_id).or_default().push(section);
-    }
-    let places: HashMap<Uuid, usize> = batches.iter().enumerate().map(|(place, batch)| (batch.id, place)).collect();
-    for mut project in projects {
-        project.sections = by_project.remove(&project.id).unwrap_or_default();
-        if let Some(place) = places.get(&project.batch_id) {
-            batches[*place].projects.get_or_insert_with(|| Nodes { nodes: Vec::new() }).nodes.push(project);
-        }
-    }
-    Ok(Data { data: Batches { batches: Nodes { nodes: batches } } })
+    Ok(tree(batches, projects, sections))
 }
 
-#[derive(Serialize)]
-struct One<T> {
-    project: T,
-}
-
-#[derive(Serialize)]
-struct Narrative {
-    #[serde(serialize_with = "project_id")]
-    id: Uuid,
-    name: String,
-    status: String,
-    sections: Vec<Text>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Text {
-    key: String,
-    text: String,
-    word_count: i32,
-}
-
-#[derive(FromRow)]
-struct TextRow {
-    name: String,
-    status: String,
-    key: String,
-    text: String,
-    word_count: i32,
-}
-
-async fn texts(pool: &SqlitePool, id: &str) -> Outcome<Data<One<Narrative>>> {
+async fn texts(pool: &SqlitePool, id: &str) -> Outcome<Data<One<Option<Narrative>>>> {
     let id = ProjectId::from_global(id).0;
     let rows: Vec<TextRow> = sqlx::query_as(
         "SELECT p.name, p.status, s.key, r.text, s.word_count FROM projects p JOIN sections s ON s.project_id = p.id
@@ -377,12 +249,7 @@ async fn texts(pool: &SqlitePool, id: &str) -> Outcome<Data<One<Narrative>>> {
     .bind(id)
     .fetch_all(pool)
     .await?;
-    let mut project = Narrative { id, name: String::new(), status: String::new(), sections: Vec::with_capacity(rows.len()) };
-    for row in rows {
-        (project.name, project.status) = (row.name, row.status);
-        project.sections.push(Text { key: row.key, text: row.text, word_count: row.word_count });
-    }
-    Ok(Data { data: One { project } })
+    Ok(narrative(id, rows))
 }
 
 /// Runs all scenarios under callgrind and prints what it counted in the thread that answers.

@@ -5,19 +5,20 @@
 //! `hand` as the owner of the tables, without that.
 
 use crate::Outcome;
+use crate::by_hand::{
+    Batch, Batches, Data, Listed, Narrative, Nodes, One, Page, Project, Section, TextRow, batch_id, narrative, page, tree,
+};
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use axum::{Json, Router};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use claimwright::domain::events::BatchEvent;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, FromRow, PgPool, Postgres, Transaction};
-use std::collections::HashMap;
 use std::str::FromStr;
 use std::time::Duration;
 use uuid::Uuid;
@@ -66,114 +67,22 @@ impl Session {
     }
 }
 
-/// The wrapping that answers of GraphQL have.
-#[derive(Serialize)]
-struct Data<T> {
-    data: T,
-}
-
-#[derive(Serialize)]
-struct Nodes<T> {
-    nodes: Vec<T>,
-}
-
-#[derive(Serialize)]
-struct Batches<T> {
-    batches: T,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Page<T> {
-    nodes: Vec<T>,
-    page_info: PageInfo,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PageInfo {
-    has_next_page: bool,
-    has_previous_page: bool,
-}
-
-fn global<S: Serializer>(kind: &str, id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&URL_SAFE_NO_PAD.encode(format!("{kind}:{id}")))
-}
-
-fn batch_id<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
-    global("Batch", id, serializer)
-}
-
-fn project_id<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
-    global("Project", id, serializer)
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn lifecycle<S: Serializer>(is_archived: &bool, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(if *is_archived { "ARCHIVED" } else { "ACTIVE" })
-}
-
-#[derive(Serialize, FromRow)]
-#[serde(rename_all = "camelCase")]
-struct Listed {
-    #[serde(serialize_with = "batch_id")]
-    id: Uuid,
-    name: String,
-    external_ref: Option<String>,
-    revision: i32,
-    #[serde(rename = "lifecycle", serialize_with = "lifecycle")]
-    archived: bool,
-}
-
 async fn list(State(session): State<Session>, Path(workspace): Path<Uuid>) -> Answer<Batches<Page<Listed>>> {
     let mut connection = session.read(workspace).await?;
-    let mut nodes: Vec<Listed> = sqlx::query_as(
+    let nodes: Vec<Listed> = sqlx::query_as(
         "SELECT id, name, external_ref, revision, archived_at IS NOT NULL AS archived FROM batches
          WHERE workspace_id = $1 AND deleted_at IS NULL AND archived_at IS NULL ORDER BY created_at DESC, id DESC LIMIT 21",
     )
     .bind(workspace)
     .fetch_all(&mut *connection)
     .await?;
-    let has_next_page = nodes.len() > 20;
-    nodes.truncate(20);
-    let page = Page { nodes, page_info: PageInfo { has_next_page, has_previous_page: false } };
-    Ok(Json(Data { data: Batches { batches: page } }))
-}
-
-#[derive(Serialize, FromRow)]
-struct Batch {
-    #[serde(serialize_with = "batch_id")]
-    id: Uuid,
-    name: String,
-    #[sqlx(skip)]
-    projects: Option<Nodes<Project>>,
-}
-
-#[derive(Serialize, FromRow)]
-struct Project {
-    #[serde(serialize_with = "project_id")]
-    id: Uuid,
-    name: String,
-    status: String,
-    #[sqlx(skip)]
-    sections: Vec<Section>,
-    #[serde(skip)]
-    batch_id: Uuid,
-}
-
-#[derive(Serialize, FromRow)]
-#[serde(rename_all = "camelCase")]
-struct Section {
-    key: String,
-    word_count: i32,
-    #[serde(skip)]
-    project_id: Uuid,
+    Ok(Json(page(nodes)))
 }
 
 /// A statement for each level, all parents at once.
 async fn nested(State(session): State<Session>, Path(workspace): Path<Uuid>) -> Answer<Batches<Nodes<Batch>>> {
     let mut connection = session.read(workspace).await?;
-    let mut batches: Vec<Batch> = sqlx::query_as(
+    let batches: Vec<Batch> = sqlx::query_as(
         "SELECT id, name FROM batches WHERE workspace_id = $1 AND deleted_at IS NULL AND archived_at IS NULL
          ORDER BY created_at DESC, id DESC LIMIT 10",
     )
@@ -181,7 +90,7 @@ async fn nested(State(session): State<Session>, Path(workspace): Path<Uuid>) -> 
     .fetch_all(&mut *connection)
     .await?;
     let ids: Vec<Uuid> = batches.iter().map(|batch| batch.id).collect();
-    let mut projects: Vec<Project> = sqlx::query_as(
+    let projects: Vec<Project> = sqlx::query_as(
         "SELECT p.batch_id, p.id, p.name, p.status FROM unnest($2) AS b(id) CROSS JOIN LATERAL (
             SELECT batch_id, id, name, status FROM projects WHERE batch_id = b.id AND workspace_id = $1 AND deleted_at IS NULL
             ORDER BY created_at, id LIMIT 20) p",
@@ -200,50 +109,7 @@ async fn nested(State(session): State<Session>, Path(workspace): Path<Uuid>) -> 
     .fetch_all(&mut *connection)
     .await?;
     drop(connection);
-    let places: HashMap<Uuid, usize> = ids.into_iter().enumerate().map(|(place, id)| (id, place)).collect();
-    for section in sections {
-        if let Some(place) = places.get(&section.project_id) {
-            projects[*place].sections.push(section);
-        }
-    }
-    let places: HashMap<Uuid, usize> = batches.iter().enumerate().map(|(place, batch)| (batch.id, place)).collect();
-    for project in projects {
-        if let Some(place) = places.get(&project.batch_id) {
-            batches[*place].projects.get_or_insert_with(|| Nodes { nodes: Vec::new() }).nodes.push(project);
-        }
-    }
-    Ok(Json(Data { data: Batches { batches: Nodes { nodes: batches } } }))
-}
-
-#[derive(Serialize)]
-struct One<T> {
-    project: T,
-}
-
-#[derive(Serialize)]
-struct Narrative {
-    #[serde(serialize_with = "project_id")]
-    id: Uuid,
-    name: String,
-    status: String,
-    sections: Vec<Text>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Text {
-    key: String,
-    text: String,
-    word_count: i32,
-}
-
-#[derive(FromRow)]
-struct TextRow {
-    name: String,
-    status: String,
-    key: String,
-    text: String,
-    word_count: i32,
+    Ok(Json(tree(batches, projects, sections)))
 }
 
 /// One statement; the name is in each of the five rows.
@@ -258,13 +124,7 @@ async fn texts(State(session): State<Session>, Path((workspace, id)): Path<(Uuid
     .bind(id)
     .fetch_all(&mut *connection)
     .await?;
-    let mut project: Option<Narrative> = None;
-    for row in rows {
-        let narrative =
-            project.get_or_insert_with(|| Narrative { id, name: row.name, status: row.status, sections: Vec::with_capacity(5) });
-        narrative.sections.push(Text { key: row.key, text: row.text, word_count: row.word_count });
-    }
-    Ok(Json(Data { data: One { project } }))
+    Ok(Json(narrative(id, rows)))
 }
 
 #[derive(Deserialize)]

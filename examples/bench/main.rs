@@ -1,6 +1,7 @@
 //! `make bench`: what the server costs beside what the same would cost by hand, and how pace is kept. Read ratios, not
 //! numbers: machines differ and are noisy. Names of parts as arguments run these alone: `reads` and `jobs`, say.
 
+mod by_hand;
 mod client;
 mod floor;
 mod front;

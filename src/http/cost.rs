@@ -1,6 +1,7 @@
 //! What an operation costs, in points, before it runs: one for each field, more for the few that take more, times the items
 //! of every list above it. What points take is measured by `make bench` (see docs/limits.md). The document is turned into a
-//! small plan once; what is left for each request is to put sizes of pages from its variables in. It relies on the guard having bounded the document, fragments expanded, and must not decide what is too much.
+//! small plan once; what is left for each request is to put sizes of pages from its variables in. It relies on the guard
+//! having bounded the document, fragments expanded, and must not decide what is too much.
 
 use super::types::{Items, SchemaTypes, named};
 use crate::domain::paging;
