@@ -108,6 +108,7 @@ impl Scene {
                 max_inline_upload_bytes: 16 << 20,
                 request_timeout: Duration::from_secs(30),
                 body_timeout: Duration::from_secs(20),
+                upload_timeout: Duration::from_secs(20),
                 socket_init_timeout: Duration::from_secs(5),
                 socket_ping: Duration::from_secs(30),
                 socket_silence: Duration::from_mins(3),

@@ -82,8 +82,12 @@ impl Roles {
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest time for a body to arrive; of a body of the file store, for its next piece.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest time for the whole of a body of the file store, which a byte now and then would hold for ever.
+const UPLOAD_TIMEOUT: Duration = Duration::from_mins(15);
 /// Longest time in which a client takes nothing of what is written for it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most bytes of answers that wait for clients before that becomes a second.
+const MAX_UNREAD: usize = 64 << 20;
 /// Longest time that a query or a mutation may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the peer of a socket is pinged, and when a silent one is given up. A client that only reads slowly answers late.
@@ -97,8 +101,12 @@ pub struct Patience {
     pub head: Duration,
     /// For the body of a request to arrive; of one of the file store, for its next piece.
     pub body: Duration,
+    /// For the whole of a body of the file store.
+    pub upload: Duration,
     /// For a client to take something of what is written for it.
     pub write: Duration,
+    /// Bytes of answers that wait for clients, before these are hurried.
+    pub unread: usize,
     /// For a query or a mutation to be answered.
     pub request: Duration,
     /// Between two pings of a socket.
@@ -112,7 +120,9 @@ impl Default for Patience {
         Self {
             head: HEADER_TIMEOUT,
             body: BODY_TIMEOUT,
+            upload: UPLOAD_TIMEOUT,
             write: WRITE_TIMEOUT,
+            unread: MAX_UNREAD,
             request: REQUEST_TIMEOUT,
             ping: PING_INTERVAL,
             silence: SILENCE,
@@ -254,8 +264,8 @@ impl App {
                 shutdown: core.shutdown.clone(),
             };
             let router = crate::http::router(state, objects)?;
-            let Patience { head, write, .. } = surroundings.patience;
-            let timing = Timing { connections: config.max_connections, head, write, grace: config.shutdown_grace };
+            let Patience { head, write, unread, .. } = surroundings.patience;
+            let timing = Timing { connections: config.max_connections, head, write, unread, grace: config.shutdown_grace };
             let serving = crate::http::serve(listener, router, core.shutdown.clone(), timing);
             parts.push(spawn_part(&core.shutdown, serving));
             if config.cognito.is_some() {
@@ -414,8 +424,8 @@ impl Check for RedisAnswers {
 fn serve_ops(listener: TcpListener, state: OpsState) -> Result<OpsPart> {
     let address = listener.local_addr().map_err(Error::internal)?;
     let end = CancellationToken::new();
-    let Patience { head, write, .. } = Patience::default();
-    let timing = Timing { connections: OPS_CONNECTIONS, head, write, grace: OPS_GRACE };
+    let Patience { head, write, unread, .. } = Patience::default();
+    let timing = Timing { connections: OPS_CONNECTIONS, head, write, unread, grace: OPS_GRACE };
     let serving = tokio::spawn(crate::http::serve(listener, crate::http::ops_router(state), end.clone(), timing));
     Ok(OpsPart { address, serving, end: end.drop_guard() })
 }
@@ -496,6 +506,7 @@ fn http_settings(
         max_inline_upload_bytes: MAX_INLINE_BYTES,
         request_timeout: patience.request,
         body_timeout: patience.body,
+        upload_timeout: patience.upload,
         socket_ping: patience.ping,
         socket_silence: patience.silence,
         socket_init_timeout: config.socket_init_timeout,

@@ -5,5 +5,5 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    claimwright::http::fuzzing::message(text);
+    let _ = claimwright::http::fuzzing::message(text);
 });

@@ -1,6 +1,7 @@
 //! The requests of a connection that are being answered: HTTP/2 lets a peer keep a connection without asking for anything,
 //! and take nothing of its answers while every byte on the wire goes through. It must not know what is asked or answered.
 
+use super::backlog::Waiting;
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -98,8 +99,8 @@ impl Exchanges {
 
 impl Exchange {
     /// The body of the answer, which ends the exchange.
-    pub const fn answer(self, body: Body) -> Answer {
-        Answer { body, rest: Bytes::new(), exchange: self }
+    pub const fn answer(self, body: Body, waiting: Waiting) -> Answer {
+        Answer { body, rest: Bytes::new(), exchange: self, _waiting: waiting }
     }
 }
 
@@ -118,6 +119,7 @@ pub struct Answer {
     body: Body,
     rest: Bytes,
     exchange: Exchange,
+    _waiting: Waiting,
 }
 
 impl HttpBody for Answer {
@@ -159,6 +161,7 @@ impl HttpBody for Answer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::backlog::Backlog;
     use super::*;
     use http_body_util::BodyExt;
     use tokio::time::timeout;
@@ -186,7 +189,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_of_which_nothing_is_taken_is_noticed_and_one_that_is_slow_or_waits_for_us_is_not() {
         let (all, one) = opened();
-        let mut answer = one.answer(Body::from(vec![7; PIECE * 3 + 1]));
+        let backlog = Backlog::new(usize::MAX);
+        let mut answer = one.answer(Body::from(vec![7; PIECE * 3 + 1]), backlog.add(0));
         assert_eq!(answer.size_hint().exact(), Some(3 * PIECE as u64 + 1));
         for left in [2 * PIECE + 1, PIECE + 1, 1] {
             assert!(timeout(WRITE / 2, all.neglected(IDLE, WRITE)).await.is_err(), "it goes on");
@@ -197,7 +201,8 @@ mod tests {
         assert_eq!((all.neglected(IDLE, WRITE).await, began.elapsed()), (Neglect::Unread, WRITE));
         assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap().len(), 1);
         assert!(answer.is_end_stream());
-        let mut quiet = all.enter().answer(Body::from_stream(futures::stream::pending::<Result<Bytes, axum::Error>>()));
+        let silence = Body::from_stream(futures::stream::pending::<Result<Bytes, axum::Error>>());
+        let mut quiet = all.enter().answer(silence, backlog.add(0));
         drop(answer);
         let waits = timeout(WRITE * 100, quiet.frame());
         let (waits, neglected) = tokio::join!(waits, timeout(WRITE * 100, all.neglected(IDLE, WRITE)));

@@ -82,6 +82,7 @@ mod tests {
             max_inline_upload_bytes: 1,
             request_timeout: Duration::from_secs(1),
             body_timeout: Duration::from_secs(1),
+            upload_timeout: Duration::from_secs(1),
             socket_init_timeout: Duration::from_secs(1),
             socket_ping: Duration::from_secs(1),
             socket_silence: Duration::from_secs(1),

@@ -5,6 +5,7 @@
 mod addresses;
 mod admission;
 mod auth;
+mod backlog;
 mod closing;
 mod coercion;
 mod cost;
@@ -77,6 +78,8 @@ pub struct HttpSettings {
     pub request_timeout: Duration,
     /// Longest time for a body to arrive; of a body of the file store, for its next piece.
     pub body_timeout: Duration,
+    /// Longest time for the whole of a body of the file store.
+    pub upload_timeout: Duration,
     /// Longest time from opening a socket to `connection_init`.
     pub socket_init_timeout: Duration,
     /// How often the peer of a socket is pinged.

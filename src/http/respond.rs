@@ -1,7 +1,7 @@
 //! The one place that turns errors and results into what clients see: public errors with codes, status codes, bodies
 //! and headers. What only the log may know is logged here, once, with the request id. It must not execute anything.
 
-use super::{RequestId, document::Rejection, negotiate::Media};
+use super::{RequestId, backlog::Length, document::Rejection, negotiate::Media};
 use crate::{
     error::{Error, FaultCode, Problem, ProblemCode},
     graphql::{failures, rate_limits::Charge},
@@ -341,7 +341,9 @@ impl Reply {
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (header::VARY, HeaderValue::from_static("accept")),
         ];
+        let length = Length(text.capacity());
         let mut response = (status, headers, Body::from(text)).into_response();
+        response.extensions_mut().insert(length);
         if let Some(charged) = &self.charge {
             charged.write(response.headers_mut());
         }

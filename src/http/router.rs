@@ -1,7 +1,7 @@
 //! Routes and what every request passes: its id, the check of the host, CORS, panics. It must not answer GraphQL.
 
 use super::{
-    Front, HttpState, RequestId,
+    Front, HttpSettings, HttpState, RequestId,
     document::Rules,
     graphql,
     groups::Groups,
@@ -29,7 +29,7 @@ use axum::{
 use futures::FutureExt;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
-use tower::{ServiceExt, util::BoxCloneSyncService};
+use tower::{Layer, ServiceExt, util::BoxCloneSyncService};
 use tower_http::{
     CompressionLevel,
     compression::{
@@ -37,7 +37,7 @@ use tower_http::{
         predicate::{NotForContentType, Predicate, SizeAbove},
     },
     cors::{AllowOrigin, CorsLayer},
-    timeout::TimeoutBody,
+    timeout::{TimeoutBody, TimeoutLayer},
 };
 use tracing::Instrument;
 
@@ -64,7 +64,8 @@ pub fn router(state: HttpState, objects: Option<ObjectService>) -> Result<Router
     let types = SchemaTypes::of(&state.schema.sdl())?;
     let rules = Rules::new(types, state.settings.introspection);
     let ops = OpsState { health: state.services.health.clone(), metrics: Arc::clone(&state.metrics), shutdown: state.shutdown.clone() };
-    let (places, body_timeout) = (Places::new(state.settings.quotas), state.settings.body_timeout);
+    let HttpSettings { quotas, body_timeout, upload_timeout, .. } = *state.settings;
+    let places = Places::new(quotas);
     let front = Arc::new(Front { state, rules, names: Names::default(), places, groups: Groups::default() });
     let routes = Router::new()
         .route("/graphql", any(graphql::handle))
@@ -80,10 +81,11 @@ pub fn router(state: HttpState, objects: Option<ObjectService>) -> Result<Router
         );
     // Objects are documents, which are compressed already, and their answers are signed for as they are.
     let routes = match objects {
-        // They may be large, so it is each piece that has to come in time.
+        // They may be large, so each piece has to come in time, and the whole in much more.
         Some(objects) => {
             let arriving = move |request: Request| request.map(|body| Body::new(TimeoutBody::new(body_timeout, body)));
-            routes.route_service("/claimwright/{*key}", objects.map_request(arriving))
+            let in_time = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, upload_timeout);
+            routes.route_service("/claimwright/{*key}", in_time.layer(objects.map_request(arriving)))
         }
         None => routes,
     };

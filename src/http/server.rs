@@ -2,6 +2,7 @@
 //! is used because `axum::serve` has no time-outs. It must not know routes.
 
 use super::{
+    backlog::{Backlog, Length, patience},
     exchanges::{Exchanges, Neglect},
     observe::Open,
     wire::{Protocol, Wire},
@@ -43,6 +44,8 @@ pub struct Timing {
     pub head: Duration,
     /// Longest time in which a peer takes nothing of what is written for it.
     pub write: Duration,
+    /// Most bytes of answers that wait for all peers before that time becomes a second.
+    pub unread: usize,
     /// Longest time that requests and sockets have to end when the process drains.
     pub grace: Duration,
 }
@@ -86,6 +89,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
     let address = listener.local_addr().map_err(Error::internal)?;
     let (open, cut) = (TaskTracker::new(), CancellationToken::new());
     let builder = builder(timing.head);
+    let backlog = Backlog::new(timing.unread);
     let (places, mut were_taken) = (Arc::new(Semaphore::new(timing.connections)), false);
     loop {
         let place = tokio::select! {
@@ -106,10 +110,11 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
             }
         };
         let (builder, router, shutdown, cut) = (builder.clone(), router.clone(), shutdown.clone(), cut.clone());
+        let backlog = backlog.clone();
         let connection = Connection { peer, _open: open.token(), _place: place };
         open.spawn(async move {
             tokio::select! {
-                () = converse(stream, connection, &builder, router, timing, &shutdown) => {}
+                () = converse(stream, connection, &builder, router, timing, &backlog, &shutdown) => {}
                 () = cut.cancelled() => {}
             }
         });
@@ -144,6 +149,7 @@ async fn converse(
     builder: &Builder<TokioExecutor>,
     router: Router,
     timing: Timing,
+    backlog: &Backlog,
     shutdown: &CancellationToken,
 ) {
     prepare(&stream);
@@ -155,14 +161,23 @@ async fn converse(
     let Ok(Ok(protocol)) = greeted else { return };
     let exchanges = Arc::new(Exchanges::default());
     let begun = Arc::clone(&exchanges);
+    let (answers, mut too_much) = (backlog.clone(), backlog.watch());
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(connection.clone());
         let (exchange, answered) = (begun.enter(), router.clone().oneshot(request.map(Body::new)));
-        async move { answered.await.map(|response| response.map(|body| exchange.answer(body))) }
+        let answers = answers.clone();
+        async move {
+            answered.await.map(|response| {
+                // files are read as they are taken
+                let length = response.extensions().get().map_or(0, |Length(bytes)| *bytes);
+                response.map(|body| exchange.answer(body, answers.add(length)))
+            })
+        }
     });
     let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(wire), service));
     let mut is_leaving = false;
     loop {
+        let is_too_much = *too_much.borrow_and_update();
         tokio::select! {
             served = serving.as_mut() => {
                 if let Err(error) = served {
@@ -171,8 +186,13 @@ async fn converse(
                 return;
             }
             () = shutdown.cancelled(), if !is_leaving => {}
-            // of HTTP/1, hyper watches the head and the wire everything else
-            neglect = exchanges.neglected(timing.head, timing.write), if protocol == Protocol::Http2 => {
+            changed = too_much.changed() => {
+                // never: the process has one as long as it serves
+                if changed.is_err() { return; }
+                continue;
+            }
+            // of HTTP/1, hyper watches the head and the wire everything else, but neither knows of the backlog
+            neglect = exchanges.neglected(timing.head, patience(is_too_much, timing.write)), if protocol == Protocol::Http2 || is_too_much => {
                 if is_leaving || neglect == Neglect::Unread {
                     tracing::debug!(?neglect, "a connection is cut");
                     return;

@@ -8,7 +8,7 @@ use claimwright::repositories::db::Scope;
 use serde_json::json;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{interval, timeout};
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -24,6 +24,26 @@ async fn impatient() -> TestApp {
         surroundings.patience.body = SHORT;
     })
     .await
+}
+
+/// Whoever sends a little now and then is cut nonetheless.
+async fn assert_cut_though_it_drips(mut stream: TcpStream, drop_of: &[u8]) {
+    let (mut reader, mut writer) = stream.split();
+    let mut drip = interval(SHORT / 10);
+    let drips = async {
+        loop {
+            drip.tick().await;
+            if writer.write_all(drop_of).await.is_err() {
+                return;
+            }
+        }
+    };
+    let mut nothing = Vec::new();
+    let ended = async { drop(reader.read_to_end(&mut nothing).await) };
+    let cut = async {
+        tokio::select! { () = drips => {}, () = ended => {} }
+    };
+    timeout(PATIENCE, cut).await.expect("the connection is cut though bytes come");
 }
 
 #[tokio::test]
@@ -47,22 +67,7 @@ async fn a_head_that_comes_byte_by_byte_is_cut_all_the_same() {
     let app = impatient().await;
     let mut stream = connect(&app.url()).await;
     stream.write_all(b"GET /graphql HTTP/1.1\r\n").await.expect("written");
-    let (mut reader, mut writer) = stream.split();
-    let mut drip = interval(SHORT / 10);
-    let drips = async {
-        loop {
-            drip.tick().await;
-            if writer.write_all(b"x-a: b\r\n").await.is_err() {
-                return;
-            }
-        }
-    };
-    let mut nothing = Vec::new();
-    let ended = async { drop(tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut nothing).await) };
-    let cut = async {
-        tokio::select! { () = drips => {}, () = ended => {} }
-    };
-    timeout(PATIENCE, cut).await.expect("the connection is cut though bytes come");
+    assert_cut_though_it_drips(stream, b"x-a: b\r\n").await;
     app.stop().await;
 }
 
@@ -207,9 +212,8 @@ async fn answers_for_which_a_client_of_http_2_makes_no_room_are_not_kept() {
     app.stop().await;
 }
 
-#[tokio::test]
-async fn a_file_that_stops_coming_is_not_waited_for() {
-    let app = impatient().await;
+/// A connection on which a file of a thousand bytes has begun to come.
+async fn begun_upload(app: &TestApp) -> TcpStream {
     let announced = json!({ "fileName": "slow.csv", "contentType": "text/csv", "bytes": 1000 });
     let payload = app.adviser().input("createUpload", "target { url method headers { key value } }", announced).await;
     let target = &done(&payload)["target"];
@@ -224,8 +228,51 @@ async fn a_file_that_stops_coming_is_not_waited_for() {
     }
     let mut stream = connect(&app.url()).await;
     stream.write_all(format!("{head}\r\na,b").as_bytes()).await.expect("written");
-    let answer = listen(&mut stream).await;
+    stream
+}
+
+#[tokio::test]
+async fn answers_that_wait_fill_no_memory_because_many_of_them_wait_for_a_second_only() {
+    // of usual patience nobody here would see the end
+    let app = TestApp::start_with(Mode::Embedded, |surroundings| {
+        surroundings.patience.write = PATIENCE * 10;
+        surroundings.patience.unread = 150 << 10;
+    })
+    .await;
+    let own = authority(&app.url()).to_owned();
+    let client = || reqwest::Client::builder().http2_prior_knowledge().http2_initial_stream_window_size(0).build().expect("a client");
+    let deaf = client();
+    let held = deaf.get(format!("{}{LONG}", app.url())).send().await.expect("a head");
+    // alone it may wait; with a second one it is too much
+    assert_alive(&app).await;
+    let second = client();
+    let other = second.get(format!("{}{LONG}", app.url())).send().await.expect("a head");
+    // when one has gone, what is left is little enough again
+    let gone = async {
+        tokio::select! { read = held.bytes() => read, read = other.bytes() => read }
+    };
+    let cut = timeout(PATIENCE, gone).await.expect("not both are kept");
+    assert!(cut.is_err(), "the connection was cut");
+    // whoever takes something now and then is no worse off
+    let mut honest = connect(&app.url()).await;
+    honest.write_all(format!("GET {LONG} HTTP/1.1\r\nhost: {own}\r\nconnection: close\r\n\r\n").as_bytes()).await.expect("written");
+    assert_eq!(listen(&mut honest).await.status(), Some(200));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_stops_coming_is_not_waited_for() {
+    let app = impatient().await;
+    let answer = listen(&mut begun_upload(&app).await).await;
     assert!(answer.status().is_none_or(|status| (400..500).contains(&status)), "{answer:?}");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_comes_byte_by_byte_is_cut_all_the_same() {
+    let app = TestApp::start_with(Mode::Embedded, |surroundings| surroundings.patience.upload = SHORT * 3).await;
+    let stream = begun_upload(&app).await;
+    assert_cut_though_it_drips(stream, b"c").await;
     app.stop().await;
 }
 
