@@ -2,7 +2,9 @@
 
 use super::aif::AifSelection;
 use super::connections::{Total, connection};
-use super::context::{ActiveRunOf, ExportsOf, ImportsOf, RunsOf, SpendOfBatch, SummaryOf, caller, forward, load, load_required, moment};
+use super::context::{
+    ActiveRunOf, ExportsOf, ImportsOf, PartsOfBatch, RunsOf, SpendOfBatch, SummaryOf, caller, forward, load, load_required, moment,
+};
 use super::exports::ExportConnection;
 use super::generations::{GenerationRun, GenerationRunConnection};
 use super::imports::ImportJobConnection;
@@ -458,7 +460,11 @@ pub struct BatchesQuery;
 impl BatchesQuery {
     /// One batch.
     async fn batch(&self, ctx: &Context<'_>, #[graphql(desc = "Id of the object.")] id: ID) -> Option<Result<Batch>> {
-        load(ctx, BatchId::from_global(&id)).await.map_err(Into::into).map(|batch| batch.map(Batch::from)).transpose()
+        let find = async {
+            let parts = parts::of_batch(&graphql_gate::selection::<Batch>(ctx)?);
+            load(ctx, PartsOfBatch(BatchId::from_global(&id), parts)).await.map_err(async_graphql::Error::from)
+        };
+        find.await.map(|batch| batch.map(Batch::from)).transpose()
     }
 
     /// Batches of the workspace, newest first unless ordered; archived ones only where the filter asks for them.

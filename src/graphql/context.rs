@@ -4,7 +4,7 @@
 use super::loads::{AtOnce, Loads};
 use super::scalars;
 use crate::domain::actor::Actor;
-use crate::domain::batches::{Batch, BatchSummary};
+use crate::domain::batches::{Batch, BatchParts, BatchSummary};
 use crate::domain::exports::ExportJob;
 use crate::domain::generations::{Attempt, Run};
 use crate::domain::ids::{AttemptId, BatchId, ImportId, ProjectId, RunId, SectionId, TemplateId, TemplateVersionId, UserId};
@@ -12,16 +12,18 @@ use crate::domain::imports::ImportJob;
 use crate::domain::money::Spend;
 use crate::domain::paging::{Page, PageArgs};
 use crate::domain::people::User;
-use crate::domain::projects::{Facts, Project};
+use crate::domain::projects::{Facts, Project, ProjectParts};
 use crate::domain::quality::Report;
 use crate::domain::sections::Revision;
 use crate::domain::templates::{Template, TemplateVersion};
 use crate::error::{Error, Fault, FaultCode, Result};
 use crate::services::Services;
+use crate::services::core::reading;
 use async_graphql::dataloader::{DataLoader, Loader};
+use async_graphql::parser::types::OperationType;
 use async_graphql::{Context, Data};
 use chrono::Utc;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -36,6 +38,13 @@ pub fn session(services: &Services, actor: Option<Actor>, loads: &Loads) -> Data
         data.insert(actor);
     }
     data
+}
+
+/// Runs an operation, or its next step, together with what it loads.
+pub async fn run<F: Future>(kind: OperationType, loads: &Loads, operation: F) -> F::Output {
+    let operation = loads.drive(operation);
+    // others may begin a transaction, or wait for long
+    if kind == OperationType::Query { reading(operation).await } else { operation.await }
 }
 
 /// The services and the caller of a resolver.
@@ -213,6 +222,36 @@ macro_rules! loader {
             }
         }
     };
+}
+
+/// Declares the key of a row of which parts are read, and its loader: what several fields ask for is one statement.
+macro_rules! parts {
+    ($(#[$doc:meta])* $key:ident($id:ty, $parts:ty), $row:ty, $service:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub struct $key(pub $id, pub $parts);
+
+        impl Loader<$key> for Reader {
+            type Value = $row;
+            type Error = Shared;
+
+            async fn load(&self, keys: &[$key]) -> Result<HashMap<$key, $row>, Shared> {
+                let ids: HashSet<$id> = keys.iter().map(|key| key.0).collect();
+                let parts = keys.iter().map(|key| key.1).collect();
+                let found = self.services.$service.load_parts(&self.actor, &ids.into_iter().collect::<Vec<_>>(), parts).await?;
+                Ok(keys.iter().filter_map(|key| found.get(&key.0).map(|row| (*key, row.clone()))).collect())
+            }
+        }
+    };
+}
+
+parts! {
+    /// Parts of a batch.
+    PartsOfBatch(BatchId, BatchParts), Batch, batches
+}
+parts! {
+    /// Parts of a project.
+    PartsOfProject(ProjectId, ProjectParts), Project, projects
 }
 
 loader!(BatchId, Batch, me, ids => me.services.batches.load(&me.actor, ids));

@@ -14,6 +14,12 @@ fn items(connection: &Plan) -> impl Iterator<Item = &Plan> {
 /// Parts of the batches of a connection.
 #[must_use]
 pub fn of_batches(connection: &Plan) -> BatchParts {
+    items(connection).map(of_batch).collect()
+}
+
+/// Parts of a batch.
+#[must_use]
+pub fn of_batch(batch: &Plan) -> BatchParts {
     let part = |name: &str| match name {
         // made of the id alone, or loaded by it
         "__typename" | "id" | "activity" | "counts" | "meanScore" | "generationCost" | "projects" | "runs" | "activeRun" | "imports"
@@ -31,12 +37,18 @@ pub fn of_batches(connection: &Plan) -> BatchParts {
         "updatedAt" => BatchParts::UPDATED,
         _ => BatchParts::all(),
     };
-    items(connection).flat_map(Plan::names).map(part).collect()
+    batch.names().map(part).collect()
 }
 
 /// Parts of the projects of a connection.
 #[must_use]
 pub fn of_projects(connection: &Plan) -> ProjectParts {
+    items(connection).map(of_project).collect()
+}
+
+/// Parts of a project.
+#[must_use]
+pub fn of_project(project: &Plan) -> ProjectParts {
     let part = |name: &str| match name {
         // made of the ids alone, or loaded by them
         "__typename" | "id" | "batch" | "facts" | "sections" | "section" | "quality" | "generationCost" | "attempts" | "eventCursor" => {
@@ -56,7 +68,7 @@ pub fn of_projects(connection: &Plan) -> ProjectParts {
         "updatedAt" => ProjectParts::UPDATED,
         _ => ProjectParts::all(),
     };
-    items(connection).flat_map(Plan::names).map(part).collect()
+    project.names().map(part).collect()
 }
 
 /// Parts of a section, and whether its text is asked for.

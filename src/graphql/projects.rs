@@ -2,7 +2,9 @@
 
 use super::batches::{Batch, BatchPayload};
 use super::connections::{Total, connection};
-use super::context::{AttemptsOf, FactsOf, Found, ReportOf, SpendOfProject, caller, forward, load, load_all, load_required, moment};
+use super::context::{
+    AttemptsOf, FactsOf, Found, PartsOfProject, ReportOf, SpendOfProject, caller, forward, load, load_all, load_required, moment,
+};
 use super::facts::{ProjectCosts, ProjectCostsInput, ProjectFacts, ProjectFactsInput};
 use super::generations::GenerationAttemptConnection;
 use super::imports::ImportJob;
@@ -400,7 +402,11 @@ pub struct ProjectsQuery;
 impl ProjectsQuery {
     /// One project.
     async fn project(&self, ctx: &Context<'_>, #[graphql(desc = "Id of the object.")] id: ID) -> Option<Result<Project>> {
-        load(ctx, ProjectId::from_global(&id)).await.map_err(Into::into).map(|project| project.map(Project::from)).transpose()
+        let find = async {
+            let parts = parts::of_project(&graphql_gate::selection::<Project>(ctx)?);
+            load(ctx, PartsOfProject(ProjectId::from_global(&id), parts)).await.map_err(async_graphql::Error::from)
+        };
+        find.await.map(|project| project.map(Project::from)).transpose()
     }
 
     /// One project by the client's reference.

@@ -140,9 +140,9 @@ pub fn run(
     mut seen: Observation,
 ) -> impl Stream<Item = Step> + Send + 'static {
     stream! {
-        let is_subscription = prepared.kind == OperationType::Subscription;
+        let kind = prepared.kind;
         seen.execute(&front.names, &prepared, actor.is_some());
-        let person = actor.as_ref().and_then(|actor| actor.user).filter(|_| is_subscription);
+        let person = actor.as_ref().and_then(|actor| actor.user).filter(|_| kind == OperationType::Subscription);
         let place = match person.map(|person| front.places.stream_of(person)).transpose() {
             Ok(place) => place,
             Err(full) => {
@@ -160,7 +160,7 @@ pub fn run(
         let template = prepared.template.take();
         let responses = front.state.schema.execute_stream(prepared.into_request(data));
         let subscriber = Subscriber { front, actor, request, seen, place, template };
-        let execution = Execution { responses, loads, course, span, charged: Some(charged), is_subscription };
+        let execution = Execution { responses, loads, course, span, charged: Some(charged), kind };
         let mut steps = pin!(follow(subscriber, execution));
         while let Some(step) = steps.next().await {
             yield step;
@@ -180,21 +180,22 @@ pub struct Execution {
     pub span: Span,
     /// What was paid for it, if that is to be told; none if it was begun before.
     pub charged: Option<Charged>,
-    /// True if it goes on after the first result.
-    pub is_subscription: bool,
+    /// What it is. A subscription goes on after the first result.
+    pub kind: OperationType,
 }
 
 /// The steps of an execution, until it ends or its subscriber joins others.
 pub fn follow(mut subscriber: Subscriber, execution: Execution) -> impl Stream<Item = Step> + Send + 'static {
     stream! {
-        let Execution { mut responses, loads, course, span, charged, is_subscription } = execution;
+        let Execution { mut responses, loads, course, span, charged, kind } = execution;
+        let is_subscription = kind == OperationType::Subscription;
         let request_timeout = subscriber.front.state.settings.request_timeout;
         let request = subscriber.request.clone();
         // what goes on was not refused
         let mut is_first = charged.is_some();
         let mut member: Option<Member<_>> = None;
         let last = loop {
-            let next = AssertUnwindSafe(loads.drive(responses.next())).catch_unwind().instrument(span.clone());
+            let next = AssertUnwindSafe(context::run(kind, &loads, responses.next())).catch_unwind().instrument(span.clone());
             let next = if is_subscription { Ok(next.await) } else { tokio::time::timeout(request_timeout, next).await };
             if let Ok(Ok(Some(response))) = &next {
                 subscriber.seen.result(response);

@@ -151,10 +151,11 @@ async fn answer(
     let loads = Loads::default();
     let mut data = context::session(&front.state.services, actor, &loads);
     data.insert(charged.charge.clone());
+    let kind = prepared.kind;
     let request = prepared.into_request(data);
     reply.charge = Some(charged);
     // A panic in a resolver and one that never ends are answered too.
-    let execution = AssertUnwindSafe(loads.drive(front.state.schema.execute(request))).catch_unwind().instrument(span);
+    let execution = AssertUnwindSafe(context::run(kind, &loads, front.state.schema.execute(request))).catch_unwind().instrument(span);
     match tokio::time::timeout(settings.request_timeout, execution).await {
         Ok(Ok(response)) => {
             seen.result(&response);

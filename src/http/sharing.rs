@@ -21,7 +21,7 @@ use crate::{
     },
     services::progress::{BatchItem, EndReason, Start},
 };
-use async_graphql::Response;
+use async_graphql::{Response, parser::types::OperationType};
 use async_stream::stream;
 use futures::{FutureExt, Stream, StreamExt, stream::once};
 use metrics::counter;
@@ -122,7 +122,7 @@ impl Membership {
         data.insert(course.clone());
         let span = span(&template, &subscriber.request);
         let responses = subscriber.front.state.schema.execute_stream(template.request(data));
-        execution::follow(*subscriber, Execution { responses, loads, course, span, charged: None, is_subscription: true })
+        execution::follow(*subscriber, Execution { responses, loads, course, span, charged: None, kind: OperationType::Subscription })
     }
 
     /// Says why it ends, and ends.

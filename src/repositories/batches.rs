@@ -179,10 +179,17 @@ async fn find_with(tx: &mut Tx, workspace: WorkspaceId, id: BatchId, lock: &str)
 /// # Errors
 /// As the database says.
 pub async fn load(tx: &mut Tx, workspace: WorkspaceId, ids: &[BatchId]) -> Result<Vec<Batch>> {
-    let sql = format!("SELECT {} FROM batches b WHERE b.workspace_id = $1 AND {}", columns(), tx.in_ids("b.id", 2));
-    let list = id_list(ids.iter().map(|id| id.0));
-    let rows: Vec<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(workspace.0).bind(list).fetch_all(c).await?);
-    Ok(rows.into_iter().map(Batch::from).collect())
+    load_parts(tx, workspace, ids, BatchParts::all()).await
+}
+
+/// As [`load`], of which these parts are read.
+///
+/// # Errors
+/// As the database says.
+pub async fn load_parts(tx: &mut Tx, workspace: WorkspaceId, ids: &[BatchId], parts: BatchParts) -> Result<Vec<Batch>> {
+    let mut sql = Sql::new(format!("SELECT {} FROM batches b WHERE b.workspace_id = ", Row::columns(parts)));
+    sql.bind(Arg::Id(workspace.0)).push_ids(tx, "b.id", ids.iter().map(|id| id.0));
+    Ok(sql.fetch_parts::<Row>(tx, parts).await?.into_iter().map(Batch::from).collect())
 }
 
 /// The sort keys and the name of an order.

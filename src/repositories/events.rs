@@ -20,26 +20,52 @@ pub async fn append_in(
     events: Vec<BatchEvent>,
     now: DateTime<Utc>,
 ) -> Result<Vec<StoredEvent>> {
-    if events.is_empty() {
-        return Ok(Vec::new());
+    let mut stored = Vec::with_capacity(events.len());
+    let mut left = events.into_iter().peekable();
+    while left.peek().is_some() {
+        let chunk: Vec<BatchEvent> = left.by_ref().take(1_000).collect();
+        let count = i64::try_from(chunk.len()).unwrap_or(i64::MAX);
+        let newest = if tx.is_postgres() {
+            let told = Json(&chunk);
+            on!(tx, c => sqlx::query_scalar(TELL).bind(batch.0).bind(workspace.0).bind(count).bind(now).bind(told).fetch_optional(c).await?)
+        } else {
+            tell_sqlite(tx, workspace, batch, count, now, &chunk).await?
+        };
+        let newest: i64 = newest.ok_or_else(|| Error::internal("events of a batch that does not exist"))?;
+        let told = (newest - count + 1..).zip(chunk);
+        stored.extend(told.map(|(sequence, event)| StoredEvent { sequence, occurred_at: now, event }));
     }
-    let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
+    Ok(stored)
+}
+
+/// Takes the next sequences and inserts the events, in one round trip.
+const TELL: &str = "
+    WITH told AS (
+        UPDATE batches SET event_sequence = event_sequence + $3 WHERE id = $1 AND workspace_id = $2 RETURNING event_sequence AS newest
+    ), kept AS (
+        INSERT INTO batch_events (batch_id, sequence, workspace_id, payload, occurred_at)
+        SELECT $1, newest - $3 + place, $2, event, $4 FROM told, jsonb_array_elements($5) WITH ORDINALITY AS e(event, place)
+    )
+    SELECT newest FROM told";
+
+/// The same where a statement changes one table only.
+async fn tell_sqlite(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    batch: BatchId,
+    count: i64,
+    now: DateTime<Utc>,
+    events: &[BatchEvent],
+) -> Result<Option<i64>> {
     let newest: Option<i64> = on!(tx, c => sqlx::query_scalar(
         "UPDATE batches SET event_sequence = event_sequence + $3 WHERE id = $1 AND workspace_id = $2 RETURNING event_sequence")
         .bind(batch.0).bind(workspace.0).bind(count).fetch_optional(c).await?);
-    let newest = newest.ok_or_else(|| Error::internal("events of a batch that does not exist"))?;
-    let stored: Vec<StoredEvent> =
-        (newest - count + 1..).zip(events).map(|(sequence, event)| StoredEvent { sequence, occurred_at: now, event }).collect();
-    for chunk in stored.chunks(1_000) {
-        let sql = tx.sql(
-            "INSERT INTO batch_events (batch_id, sequence, workspace_id, payload, occurred_at)
-             SELECT $1, x.sequence, $2, x.event, $3 FROM jsonb_to_recordset($4) AS x(sequence bigint, event jsonb)",
-            "INSERT INTO batch_events (batch_id, sequence, workspace_id, payload, occurred_at)
-             SELECT $1, value ->> 'sequence', $2, value -> 'event', $3 FROM json_each($4)",
-        );
-        on!(tx, c => sqlx::query(sql).bind(batch.0).bind(workspace.0).bind(now).bind(Json(chunk)).execute(c).await.map(drop)?);
-    }
-    Ok(stored)
+    let Some(newest) = newest else { return Ok(None) };
+    on!(tx, c => sqlx::query(
+        "INSERT INTO batch_events (batch_id, sequence, workspace_id, payload, occurred_at)
+         SELECT $1, $2 + key, $3, value, $4 FROM json_each($5)")
+        .bind(batch.0).bind(newest - count + 1).bind(workspace.0).bind(now).bind(Json(events)).execute(c).await.map(drop)?);
+    Ok(Some(newest))
 }
 
 /// Events after a sequence, oldest first.

@@ -320,10 +320,17 @@ pub async fn find_by_ref(tx: &mut Tx, workspace: WorkspaceId, batch: BatchId, ex
 /// # Errors
 /// As the database says.
 pub async fn load(tx: &mut Tx, workspace: WorkspaceId, ids: &[ProjectId]) -> Result<Vec<Project>> {
-    let sql = format!("SELECT {} FROM projects p WHERE p.workspace_id = $1 AND {}", columns(), tx.in_ids("p.id", 2));
-    let list = id_list(ids.iter().map(|id| id.0));
-    let rows: Vec<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(workspace.0).bind(list).fetch_all(c).await?);
-    Ok(rows.into_iter().map(Project::from).collect())
+    load_parts(tx, workspace, ids, ProjectParts::all()).await
+}
+
+/// As [`load`], of which these parts are read.
+///
+/// # Errors
+/// As the database says.
+pub async fn load_parts(tx: &mut Tx, workspace: WorkspaceId, ids: &[ProjectId], parts: ProjectParts) -> Result<Vec<Project>> {
+    let mut sql = Sql::new(format!("SELECT {} FROM projects p WHERE p.workspace_id = ", Row::columns(parts)));
+    sql.bind(Arg::Id(workspace.0)).push_ids(tx, "p.id", ids.iter().map(|id| id.0));
+    Ok(sql.fetch_parts::<Row>(tx, parts).await?.into_iter().map(Project::from).collect())
 }
 
 /// Every project of a batch that is not deleted, oldest first.

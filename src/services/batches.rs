@@ -218,7 +218,15 @@ impl Batches {
     /// # Errors
     /// As the database says.
     pub async fn load(&self, actor: &Actor, ids: &[BatchId]) -> Result<HashMap<BatchId, Batch>> {
-        let found = batches::load(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await?;
+        self.load_parts(actor, ids, BatchParts::all()).await
+    }
+
+    /// The same, of which at least these parts are read.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn load_parts(&self, actor: &Actor, ids: &[BatchId], parts: BatchParts) -> Result<HashMap<BatchId, Batch>> {
+        let found = batches::load_parts(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids, parts).await?;
         Ok(found.into_iter().map(|batch| (batch.id, batch)).collect())
     }
 

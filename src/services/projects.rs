@@ -250,7 +250,15 @@ impl Projects {
     /// # Errors
     /// As the database says.
     pub async fn load(&self, actor: &Actor, ids: &[ProjectId]) -> Result<HashMap<ProjectId, Project>> {
-        let found = projects::load(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids).await?;
+        self.load_parts(actor, ids, ProjectParts::all()).await
+    }
+
+    /// The same, of which at least these parts are read.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn load_parts(&self, actor: &Actor, ids: &[ProjectId], parts: ProjectParts) -> Result<HashMap<ProjectId, Project>> {
+        let found = projects::load_parts(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids, parts).await?;
         Ok(found.into_iter().map(|project| (project.id, project)).collect())
     }
 

@@ -1,11 +1,15 @@
 //! Two databases behind one door: pools, sessions (`Tx`), and the little that lets one SQL text run on both.
 //! Here and in its siblings is all the SQL of the product; nothing here decides anything.
 
+mod ids;
+mod kept;
 mod narrow;
 mod postgres;
 mod sql;
 mod timing;
+mod unspanned;
 
+pub use ids::{IdList, id_list};
 pub use narrow::{Narrow, Word};
 pub use sql::{Arg, Sql};
 pub use timing::Timed;
@@ -22,7 +26,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use uuid::Uuid;
 
 static SQLITE_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations/sqlite");
 
@@ -71,7 +74,7 @@ pub struct Tx {
 #[derive(Debug)]
 enum Session {
     Postgres(Transaction<'static, Postgres>),
-    PostgresRead(PoolConnection<Postgres>),
+    PostgresRead(kept::Reader),
     Sqlite(Transaction<'static, Sqlite>),
     SqliteRead(PoolConnection<Sqlite>),
 }
@@ -145,7 +148,10 @@ impl Db {
     pub async fn begin(&self, scope: impl Into<Scope>) -> Result<Tx> {
         let _until_it_is_ready = Timed::acquire("write");
         let session = match &self.pools {
-            Pools::Postgres(pool) => Session::Postgres(postgres::begin(pool, scope.into()).await?),
+            Pools::Postgres(pool) => {
+                kept::let_go();
+                Session::Postgres(postgres::begin(pool, scope.into()).await?)
+            }
             // a deferred BEGIN that reads and then writes would fail with SQLITE_BUSY_SNAPSHOT, whatever the time-out
             Pools::Sqlite { write, .. } => Session::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
         };
@@ -159,10 +165,16 @@ impl Db {
     pub async fn read(&self, scope: impl Into<Scope>) -> Result<Tx> {
         let _until_it_is_ready = Timed::acquire("read");
         let session = match &self.pools {
-            Pools::Postgres(pool) => Session::PostgresRead(postgres::acquire(pool, scope.into()).await?),
+            Pools::Postgres(pool) => Session::PostgresRead(kept::acquire(pool, scope.into()).await?),
             Pools::Sqlite { read, .. } => Session::SqliteRead(read.acquire().await?),
         };
         Ok(Tx { session, statements: Arc::clone(&self.statements) })
+    }
+
+    /// Runs a query of which all that is read one after the other is read over one connection. Only for what ends soon:
+    /// the connection is kept until then.
+    pub async fn keeping_reader<F: Future>(query: F) -> F::Output {
+        kept::keeping(query).await
     }
 
     /// Asks the database a trivial question.
@@ -240,14 +252,10 @@ impl Tx {
         matches!(self.session, Session::Postgres(_) | Session::PostgresRead(_))
     }
 
-    /// The condition that a column's value is in a list of ids, bound as JSON (see [`id_list`]) at the place `$n`.
+    /// The condition that a column's value is in a list of ids, bound by [`id_list`] at the place `$n`.
     #[must_use]
     pub fn in_ids(&self, column: &str, n: usize) -> String {
-        if self.is_postgres() {
-            format!("{column} = ANY(ARRAY(SELECT CAST(value AS uuid) FROM jsonb_array_elements_text(CAST(${n} AS jsonb))))")
-        } else {
-            format!("{column} IN (SELECT unhex(value) FROM json_each(${n}))")
-        }
+        if self.is_postgres() { format!("{column} = ANY(${n})") } else { format!("{column} IN (SELECT unhex(value) FROM json_each(${n}))") }
     }
 
     /// The condition that a column's value is in a list of texts, bound as a JSON text at the place `$n`.
@@ -270,13 +278,6 @@ impl Tx {
 /// Statements are logged where everything is. Slow ones are no warning: a busy machine makes many, and they are in the metrics.
 fn quiet<O: ConnectOptions>(options: O) -> O {
     options.log_statements(LevelFilter::Debug).log_slow_statements(LevelFilter::Off, Duration::MAX)
-}
-
-/// Ids as the JSON text that [`Tx::in_ids`] takes.
-#[must_use]
-pub fn id_list<I: IntoIterator<Item = Uuid>>(ids: I) -> String {
-    let quoted: Vec<String> = ids.into_iter().map(|id| format!("\"{}\"", id.simple())).collect();
-    format!("[{}]", quoted.join(","))
 }
 
 /// A row that both drivers can read.

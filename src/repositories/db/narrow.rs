@@ -1,6 +1,7 @@
 //! Rows that are read in part: a list of which two columns are asked for does not read twenty. Columns come in groups, and a
 //! group that is left out has the default of its type. It must not know any table.
 
+use super::unspanned::unspanned;
 use super::{Conn, Sql, Timed, Tx};
 use crate::error::Result;
 use sqlx::AssertSqlSafe;
@@ -39,11 +40,11 @@ impl Sql {
         let _until_it_ends = Timed::statement();
         let rows: sqlx::Result<Vec<R>> = match tx.conn() {
             Conn::Postgres(c) => {
-                let rows = sqlx::query_with(AssertSqlSafe(text), super::sql::for_postgres(args)?).fetch_all(c).await?;
+                let rows = unspanned(sqlx::query_with(AssertSqlSafe(text), super::sql::for_postgres(args)?).fetch_all(c)).await?;
                 rows.iter().map(|row| R::from_postgres(row, parts)).collect()
             }
             Conn::Sqlite(c) => {
-                let rows = sqlx::query_with(AssertSqlSafe(text), super::sql::for_sqlite(args)?).fetch_all(c).await?;
+                let rows = unspanned(sqlx::query_with(AssertSqlSafe(text), super::sql::for_sqlite(args)?).fetch_all(c)).await?;
                 rows.iter().map(|row| R::from_sqlite(row, parts)).collect()
             }
         };

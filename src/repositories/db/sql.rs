@@ -1,6 +1,7 @@
 //! Statements that are put together at run time. It must not hold the text of any.
 
-use super::{BothRow, Conn, Timed, Tx, id_list, storable};
+use super::unspanned::unspanned;
+use super::{BothRow, Conn, IdList, Timed, Tx, id_list, storable};
 use crate::error::{Error, Result};
 use sqlx::postgres::PgArguments;
 use sqlx::sqlite::SqliteArguments;
@@ -20,6 +21,8 @@ pub enum Arg {
     Time(chrono::DateTime<chrono::Utc>),
     /// A day.
     Date(chrono::NaiveDate),
+    /// Some ids.
+    Ids(IdList),
 }
 
 /// A statement that is put together at run time, from constant pieces and bound values.
@@ -56,7 +59,7 @@ impl Sql {
 
     /// Appends `AND column is one of these ids`.
     pub fn push_ids(&mut self, tx: &Tx, column: &str, ids: impl IntoIterator<Item = Uuid>) -> &mut Self {
-        let place = self.place(Arg::Text(id_list(ids)));
+        let place = self.place(Arg::Ids(id_list(ids)));
         let condition = tx.in_ids(column, place);
         self.push(" AND ").push(&condition)
     }
@@ -78,8 +81,8 @@ impl Sql {
         let (text, args) = self.take();
         let _until_it_ends = Timed::statement();
         Ok(match tx.conn() {
-            Conn::Postgres(c) => sqlx::query_as_with(AssertSqlSafe(text), for_postgres(args)?).fetch_all(c).await?,
-            Conn::Sqlite(c) => sqlx::query_as_with(AssertSqlSafe(text), for_sqlite(args)?).fetch_all(c).await?,
+            Conn::Postgres(c) => unspanned(sqlx::query_as_with(AssertSqlSafe(text), for_postgres(args)?).fetch_all(c)).await?,
+            Conn::Sqlite(c) => unspanned(sqlx::query_as_with(AssertSqlSafe(text), for_sqlite(args)?).fetch_all(c)).await?,
         })
     }
 
@@ -111,6 +114,7 @@ fn add_to_postgres(all: &mut PgArguments, arg: Arg) -> Result<()> {
         Arg::Int(value) => all.add(value),
         Arg::Time(value) => all.add(value),
         Arg::Date(value) => all.add(value),
+        Arg::Ids(value) => all.add(value),
     }
     .map_err(Error::internal)
 }
@@ -122,6 +126,7 @@ fn add_to_sqlite(all: &mut SqliteArguments, arg: Arg) -> Result<()> {
         Arg::Int(value) => all.add(value),
         Arg::Time(value) => all.add(value),
         Arg::Date(value) => all.add(value),
+        Arg::Ids(value) => all.add(value),
     }
     .map_err(Error::internal)
 }
