@@ -72,6 +72,8 @@ pub struct Observation {
     resolving: Option<Instant>,
     resolvers: Option<Duration>,
     subscription: Option<Open>,
+    /// Only a mutation's payload lists problems, and an answer to a query may be long.
+    is_mutation: bool,
     is_handed_over: bool,
 }
 
@@ -86,6 +88,7 @@ impl Observation {
             resolving: None,
             resolvers: None,
             subscription: None,
+            is_mutation: false,
             is_handed_over: false,
         }
     }
@@ -104,6 +107,7 @@ impl Observation {
         if prepared.kind == OperationType::Subscription {
             self.subscription = Some(Open::of(gauge!("claimwright_subscriptions_open")));
         }
+        self.is_mutation = prepared.kind == OperationType::Mutation;
         self.resolving = Some(Instant::now());
     }
 
@@ -112,7 +116,7 @@ impl Observation {
         self.resolvers = self.resolving.map(|since| since.elapsed());
         self.outcome = Some(match response.errors.first() {
             Some(error) => respond::code_of(error).to_string(),
-            None if has_user_errors(&response.data) => "user_error".to_owned(),
+            None if self.is_mutation && has_user_errors(&response.data) => "user_error".to_owned(),
             None => "ok".to_owned(),
         });
     }

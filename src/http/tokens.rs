@@ -171,8 +171,8 @@ impl<'t> Reader<'t> {
         let rest = &self.text[self.at..];
         let unit = |text: &str| text.get(2..6).and_then(|digits| u16::from_str_radix(digits, 16).ok());
         let (length, code) = if let Some(braced) = rest.strip_prefix("\\u{") {
-            let digits = braced.split('}').next().unwrap_or_default();
-            (4 + digits.len(), u32::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+')))
+            let digits = braced.split_once('}').map(|(digits, _)| digits).filter(|digits| !digits.starts_with('+'));
+            (4 + digits.map_or(0, str::len), digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()))
         } else {
             let first = unit(rest);
             let second = rest.get(6..).filter(|more| more.starts_with("\\u")).and_then(unit);
@@ -251,6 +251,11 @@ mod tests {
         assert_eq!(read(r"\\ud83d\\ude00").unwrap(), r#"{ a(t: "\\ud83d\\ude00") }"#, "an escaped backslash");
         for bad in [r"\u{110000}", r"\u{D800}", r"\u{}", r"\u{+41}", r"\u{1F600"] {
             assert!(read(bad).is_err(), "{bad}");
+        }
+        // found by fuzzing: the text ends within the escape
+        for cut in [r#"{ a(t: "\u{61"#, r#"{ a(t: "\u{"#, r#"{ a(t: "\u{1F600}"#, r#"{ a(t: "\u"#, r#"{ a(t: "\"#, r#"{ a(t: "\ud83d\u"#] {
+            let checked = check(cut);
+            assert!(checked.is_err() || parse_query(&*checked.unwrap()).is_err(), "{cut}");
         }
     }
 

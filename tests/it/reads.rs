@@ -1,9 +1,11 @@
 //! Reads: what they cost in statements, objects by id, and where an error of a field goes.
 
 use crate::on_both;
-use crate::support::{Client, Mode, TestApp, accepted, has_postgres};
+use crate::support::{Client, Mode, PATIENCE, TestApp, accepted, has_postgres};
 use claimwright::app::Roles;
+use futures::future::join_all;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 /// Statements of [`NESTED`], whatever it finds: batches, the pages of projects of all of them, and of all these facts,
 /// reports, and sections with their texts. The caller is remembered since the first request.
@@ -59,6 +61,32 @@ async fn counts_and_links_back_cost_one_statement_for_all_rows(mode: Mode) {
     let many = statements_of(&app, &app.member("many@practice.example", "many"), query).await;
     assert_eq!((few.1, many.1), (4, 48));
     assert_eq!(few.0, many.0, "statements grow with depth, never with rows");
+    app.stop().await;
+}
+
+/// A query keeps the connection that it reads over: with fewer connections than operations, nobody may wait for a connection
+/// that is kept by somebody who waits for another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operations_share_few_connections_and_all_are_answered() {
+    if !has_postgres() {
+        return;
+    }
+    let app = TestApp::start_on(Mode::ScaledOut, &[("DATABASE_POOL", "2")], |_| {}).await;
+    let client = app.adviser();
+    fill(&client, 3, 4).await;
+    let wide = "{ templates { nodes { key } } batches(first: 10) { nodes { counts { total } meanScore createdBy { email } \
+        projects { nodes { batch { name } facts { baseline } quality { score } sections { text } } } } } }";
+    let asked = (0..12).map(|number| {
+        let client = &client;
+        async move {
+            if number % 3 == 0 {
+                return client.create_batch(&format!("Meanwhile {number}")).await;
+            }
+            client.run(wide, json!({})).await["batches"]["nodes"].as_array().expect("batches").len().to_string()
+        }
+    });
+    let answers = timeout(PATIENCE, join_all(asked)).await.expect("nobody waits for ever");
+    assert!(answers.iter().all(|answer| !answer.is_empty() && answer != "0"), "{answers:?}");
     app.stop().await;
 }
 
