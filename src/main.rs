@@ -14,6 +14,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Exit code of a wrong configuration, and of wrong arguments.
 const MISCONFIGURED: u8 = 2;
 /// Exit code of a process that was interrupted twice.

@@ -233,7 +233,8 @@ impl Session {
             }
         };
         match message {
-            ClientMessage::Init(payload) => self.initialise(payload.as_ref()).await,
+            // boxed: an open socket would keep room for it as long as it lives
+            ClientMessage::Init(payload) => Box::pin(self.initialise(payload.as_ref())).await,
             ClientMessage::Ping(payload) => {
                 self.outbox.push_text(super::protocol::pong(payload));
                 Ok(())

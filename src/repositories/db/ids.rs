@@ -18,6 +18,14 @@ pub fn id_list<I: IntoIterator<Item = Uuid>>(ids: I) -> IdList {
     IdList(ids.into_iter().collect())
 }
 
+impl IdList {
+    /// The id, if it is one.
+    #[must_use]
+    pub fn only(&self) -> Option<Uuid> {
+        if let [id] = self.0[..] { Some(id) } else { None }
+    }
+}
+
 impl Type<Postgres> for IdList {
     fn type_info() -> PgTypeInfo {
         <Vec<Uuid> as Type<Postgres>>::type_info()

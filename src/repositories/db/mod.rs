@@ -252,10 +252,15 @@ impl Tx {
         matches!(self.session, Session::Postgres(_) | Session::PostgresRead(_))
     }
 
-    /// The condition that a column's value is in a list of ids, bound by [`id_list`] at the place `$n`.
+    /// The condition that a column's value is in a list of ids, bound by [`id_list`] at the place `$n`. Within a sub-select
+    /// `PostgreSQL` does not look at the ids when it plans; else it would plan such a statement anew each time.
     #[must_use]
     pub fn in_ids(&self, column: &str, n: usize) -> String {
-        if self.is_postgres() { format!("{column} = ANY(${n})") } else { format!("{column} IN (SELECT unhex(value) FROM json_each(${n}))") }
+        if self.is_postgres() {
+            format!("{column} = ANY(ARRAY(SELECT unnest(CAST(${n} AS uuid[]))))")
+        } else {
+            format!("{column} IN (SELECT unhex(value) FROM json_each(${n}))")
+        }
     }
 
     /// The condition that a column's value is in a list of texts, bound as a JSON text at the place `$n`.

@@ -59,7 +59,11 @@ impl Sql {
 
     /// Appends `AND column is one of these ids`.
     pub fn push_ids(&mut self, tx: &Tx, column: &str, ids: impl IntoIterator<Item = Uuid>) -> &mut Self {
-        let place = self.place(Arg::Ids(id_list(ids)));
+        let ids = id_list(ids);
+        if let Some(id) = ids.only() {
+            return self.push(&format!(" AND {column} = ")).bind(Arg::Id(id));
+        }
+        let place = self.place(Arg::Ids(ids));
         let condition = tx.in_ids(column, place);
         self.push(" AND ").push(&condition)
     }
