@@ -190,17 +190,18 @@ impl Project {
 async fn sections_of(projects: &[&Project], ctx: &Context<'_>, parts: SectionParts, with_text: bool) -> Result<Vec<Vec<Section>>> {
     let (services, actor) = caller(ctx)?;
     let ids: Vec<ProjectId> = projects.iter().map(|project| project.project).collect();
-    let found: HashMap<ProjectId, Vec<Section>> = if with_text {
-        into_sections(services.sections.load_parts_with_texts(actor, &ids, parts).await?)
+    Ok(if with_text {
+        sections_by(&ids, services.sections.load_parts_with_texts(actor, &ids, parts).await?)
     } else {
-        into_sections(services.sections.load_parts(actor, &ids, parts).await?)
-    };
-    let mut found = Found::new(ids.iter().copied(), found);
-    Ok(ids.iter().map(|id| found.take(id).unwrap_or_default()).collect())
+        sections_by(&ids, services.sections.load_parts(actor, &ids, parts).await?)
+    })
 }
 
-fn into_sections<T: Into<Section>>(found: HashMap<ProjectId, Vec<T>>) -> HashMap<ProjectId, Vec<Section>> {
-    found.into_iter().map(|(project, rows)| (project, rows.into_iter().map(Into::into).collect())).collect()
+/// The sections of each of these projects, in this order.
+fn sections_by<T: Into<Section> + Clone>(ids: &[ProjectId], found: HashMap<ProjectId, Vec<T>>) -> Vec<Vec<Section>> {
+    let mut found = Found::new(ids.iter().copied(), found);
+    let of = |id| found.take(id).unwrap_or_default().into_iter().map(Into::into).collect();
+    ids.iter().map(of).collect()
 }
 
 connection! {

@@ -53,7 +53,8 @@ pub async fn handle(State(front): State<Arc<Front>>, request: Request) -> Respon
         let message = "Accept application/graphql-response+json, application/json or text/event-stream.";
         Err(Refused::invalid(StatusCode::NOT_ACCEPTABLE, message))
     } else {
-        answer(&front, request, accepted, &mut reply, &mut seen).await
+        // boxed, as below: what is large is moved by every layer that it passes
+        Box::pin(answer(&front, request, accepted, &mut reply, &mut seen)).await
     };
     answered.unwrap_or_else(|refused| {
         seen.fail(respond::public_code(&refused.error));
@@ -154,8 +155,9 @@ async fn answer(
     let kind = prepared.kind;
     let request = prepared.into_request(data);
     reply.charge = Some(charged);
+    let executing = Box::pin(front.state.schema.execute(request));
     // A panic in a resolver and one that never ends are answered too.
-    let execution = AssertUnwindSafe(context::run(kind, &loads, front.state.schema.execute(request))).catch_unwind().instrument(span);
+    let execution = AssertUnwindSafe(context::run(kind, &loads, executing)).catch_unwind().instrument(span);
     match tokio::time::timeout(settings.request_timeout, execution).await {
         Ok(Ok(response)) => {
             seen.result(&response);
