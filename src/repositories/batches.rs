@@ -174,19 +174,11 @@ async fn find_with(tx: &mut Tx, workspace: WorkspaceId, id: BatchId, lock: &str)
     Ok(row.map(Batch::from))
 }
 
-/// Batches by id, in no particular order.
+/// Batches by id, in no particular order, of which these parts are read.
 ///
 /// # Errors
 /// As the database says.
-pub async fn load(tx: &mut Tx, workspace: WorkspaceId, ids: &[BatchId]) -> Result<Vec<Batch>> {
-    load_parts(tx, workspace, ids, BatchParts::all()).await
-}
-
-/// As [`load`], of which these parts are read.
-///
-/// # Errors
-/// As the database says.
-pub async fn load_parts(tx: &mut Tx, workspace: WorkspaceId, ids: &[BatchId], parts: BatchParts) -> Result<Vec<Batch>> {
+pub async fn load(tx: &mut Tx, workspace: WorkspaceId, ids: &[BatchId], parts: BatchParts) -> Result<Vec<Batch>> {
     let mut sql = Sql::new(format!("SELECT {} FROM batches b WHERE b.workspace_id = ", Row::columns(parts)));
     sql.bind(Arg::Id(workspace.0)).push_ids(tx, "b.id", ids.iter().map(|id| id.0));
     Ok(sql.fetch_parts::<Row>(tx, parts).await?.into_iter().map(Batch::from).collect())

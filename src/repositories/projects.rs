@@ -297,7 +297,7 @@ pub async fn is_any_in_work(tx: &mut Tx, workspace: WorkspaceId, batch: BatchId)
 /// # Errors
 /// As the database says.
 pub async fn find(tx: &mut Tx, workspace: WorkspaceId, id: ProjectId) -> Result<Option<Project>> {
-    Ok(load(tx, workspace, &[id]).await?.pop())
+    Ok(load(tx, workspace, &[id], ProjectParts::all()).await?.pop())
 }
 
 /// A project that is not deleted, by the client's reference.
@@ -315,19 +315,11 @@ pub async fn find_by_ref(tx: &mut Tx, workspace: WorkspaceId, batch: BatchId, ex
     Ok(row.map(Project::from))
 }
 
-/// Projects by id, deleted ones too, in no particular order.
+/// Projects by id, deleted ones too, in no particular order, of which these parts are read.
 ///
 /// # Errors
 /// As the database says.
-pub async fn load(tx: &mut Tx, workspace: WorkspaceId, ids: &[ProjectId]) -> Result<Vec<Project>> {
-    load_parts(tx, workspace, ids, ProjectParts::all()).await
-}
-
-/// As [`load`], of which these parts are read.
-///
-/// # Errors
-/// As the database says.
-pub async fn load_parts(tx: &mut Tx, workspace: WorkspaceId, ids: &[ProjectId], parts: ProjectParts) -> Result<Vec<Project>> {
+pub async fn load(tx: &mut Tx, workspace: WorkspaceId, ids: &[ProjectId], parts: ProjectParts) -> Result<Vec<Project>> {
     let mut sql = Sql::new(format!("SELECT {} FROM projects p WHERE p.workspace_id = ", Row::columns(parts)));
     sql.bind(Arg::Id(workspace.0)).push_ids(tx, "p.id", ids.iter().map(|id| id.0));
     Ok(sql.fetch_parts::<Row>(tx, parts).await?.into_iter().map(Project::from).collect())

@@ -226,7 +226,7 @@ impl Batches {
     /// # Errors
     /// As the database says.
     pub async fn load_parts(&self, actor: &Actor, ids: &[BatchId], parts: BatchParts) -> Result<HashMap<BatchId, Batch>> {
-        let found = batches::load_parts(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids, parts).await?;
+        let found = batches::load(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids, parts).await?;
         Ok(found.into_iter().map(|batch| (batch.id, batch)).collect())
     }
 

@@ -159,7 +159,7 @@ impl Projects {
                 continue;
             }
             let (mut count, mut expenditure, mut moved) = (0, 0, Vec::new());
-            for mut project in projects::load(&mut unit.tx, actor.workspace, &ids).await? {
+            for mut project in projects::load(&mut unit.tx, actor.workspace, &ids, ProjectParts::all()).await? {
                 if project.deleted_at.is_some() == deleted {
                     outcome.done.push(project.id);
                     continue;
@@ -258,7 +258,7 @@ impl Projects {
     /// # Errors
     /// As the database says.
     pub async fn load_parts(&self, actor: &Actor, ids: &[ProjectId], parts: ProjectParts) -> Result<HashMap<ProjectId, Project>> {
-        let found = projects::load_parts(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids, parts).await?;
+        let found = projects::load(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids, parts).await?;
         Ok(found.into_iter().map(|project| (project.id, project)).collect())
     }
 

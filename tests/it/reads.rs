@@ -71,9 +71,12 @@ async fn operations_share_few_connections_and_all_are_answered() {
     if !has_postgres() {
         return;
     }
-    let app = TestApp::start_on(Mode::ScaledOut, &[("DATABASE_POOL", "2")], |_| {}).await;
+    let app = TestApp::start_on(Mode::ScaledOut, &[("DATABASE_POOL", "3")], |_| {}).await;
+    for number in 1..=3 {
+        app.adviser().batch_of(&format!("Batch {number}"), 4).await;
+    }
+    let app = app.restart_as(Roles::Api).await;
     let client = app.adviser();
-    fill(&client, 3, 4).await;
     let wide = "{ templates { nodes { key } } batches(first: 10) { nodes { counts { total } meanScore createdBy { email } \
         projects { nodes { batch { name } facts { baseline } quality { score } sections { text } } } } } }";
     let asked = (0..12).map(|number| {

@@ -7,7 +7,7 @@ use crate::domain::generations::Run;
 use crate::domain::ids::ProjectId;
 use crate::domain::jobs::{JobFailure, JobFailureCode, JobStatus};
 use crate::domain::money::Spend;
-use crate::domain::projects::ProjectStatus;
+use crate::domain::projects::{ProjectParts, ProjectStatus};
 use crate::domain::work::{FINISH_RUN, FinishProject, FinishRun};
 use crate::error::{Error, Result};
 use crate::repositories::jobs::{ClaimedJob, NewJob};
@@ -151,7 +151,7 @@ pub(super) async fn close_cancelled_in(unit: &mut Unit, actor: &Actor, run: &mut
     let mut events = Vec::new();
     for (status, complete) in [(ProjectStatus::NeedsReview, true), (ProjectStatus::Draft, false)] {
         let ids: Vec<ProjectId> = open.iter().filter(|id| incomplete.contains(id) != complete).copied().collect();
-        for project in projects::load(&mut unit.tx, workspace, &ids).await? {
+        for project in projects::load(&mut unit.tx, workspace, &ids, ProjectParts::all()).await? {
             if project.deleted_at.is_none() {
                 events.push(BatchEvent::ProjectStatusChanged {
                     project: project.id,

@@ -9,7 +9,7 @@ use crate::domain::generations::{EditedSectionPolicy, GenerationScope, Run, RunC
 use crate::domain::ids::{ProjectId, RunId};
 use crate::domain::jobs::JobStatus;
 use crate::domain::money::Spend;
-use crate::domain::projects::{Project, ProjectStatus};
+use crate::domain::projects::{Project, ProjectParts, ProjectStatus};
 use crate::domain::sections::{Section, SectionState};
 use crate::error::{Error, ProblemCode, Result};
 use crate::repositories::{attempts, generations, projects, sections};
@@ -99,7 +99,7 @@ impl Generations {
 /// The projects of a run that failed in it and are failed still; if some are listed, exactly those.
 async fn failed_projects(unit: &mut Unit, actor: &Actor, run: &Run, listed: Option<&[ProjectId]>) -> Result<Vec<Project>> {
     let ids = attempts::list_failed_projects(&mut unit.tx, run.id).await?;
-    let found = projects::load(&mut unit.tx, actor.workspace, &ids).await?;
+    let found = projects::load(&mut unit.tx, actor.workspace, &ids, ProjectParts::all()).await?;
     let mut failed: HashMap<ProjectId, Project> = found
         .into_iter()
         .filter(|project| project.status == ProjectStatus::Failed && project.deleted_at.is_none())
@@ -112,8 +112,11 @@ async fn failed_projects(unit: &mut Unit, actor: &Actor, run: &Run, listed: Opti
         return Ok(ids.iter().filter_map(|id| failed.remove(id)).collect());
     };
     let (mut problems, mut chosen, mut seen) = (Problems::default(), Vec::new(), HashSet::new());
-    let known: HashMap<ProjectId, Project> =
-        projects::load(&mut unit.tx, actor.workspace, listed).await?.into_iter().map(|project| (project.id, project)).collect();
+    let known: HashMap<ProjectId, Project> = projects::load(&mut unit.tx, actor.workspace, listed, ProjectParts::all())
+        .await?
+        .into_iter()
+        .map(|project| (project.id, project))
+        .collect();
     for (place, id) in listed.iter().enumerate().filter(|(_, id)| seen.insert(**id)) {
         let field = format!("projectIds.{place}");
         match (failed.remove(id), known.get(id).filter(|project| project.batch == run.batch)) {

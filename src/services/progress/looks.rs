@@ -3,6 +3,7 @@
 //! them is read by whoever is behind.
 
 use super::LOOK_EVERY;
+use crate::domain::batches::BatchParts;
 use crate::domain::ids::{BatchId, WorkspaceId};
 use crate::error::Result;
 use crate::repositories::batches;
@@ -151,7 +152,7 @@ async fn keep_looking(core: Core, mut looking: Looking) {
 
 /// Sequences of the last events of those that are not deleted.
 async fn heads(core: &Core, workspace: WorkspaceId, ids: &[BatchId]) -> Result<HashMap<BatchId, i64>> {
-    let found = batches::load(&mut core.db.read(workspace).await?, workspace, ids).await?;
+    let found = batches::load(&mut core.db.read(workspace).await?, workspace, ids, BatchParts::EVENTS | BatchParts::LIFECYCLE).await?;
     Ok(found.into_iter().filter(|batch| batch.deleted_at.is_none()).map(|batch| (batch.id, batch.event_sequence)).collect())
 }
 
