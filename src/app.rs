@@ -94,7 +94,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_mins(3);
 
-/// How long requests may take. A test that waits for the end of one chooses less.
+/// How long requests may take, and how much may wait meanwhile. A test that waits for the end of one chooses less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
     /// For the head of a request to arrive, and for an idle connection to stay open.

@@ -1,15 +1,18 @@
 //! The answers of all connections that are not taken yet, in bytes. When they are many, whoever takes nothing is cut much
 //! sooner, so that deaf peers cannot fill the memory, however many they are. It must not know what is answered.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use bytes::Bytes;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 use std::time::Duration;
-use tokio::sync::watch;
 
-/// Longest time in which a peer takes nothing of its answer while too much waits for peers.
-const HURRIED: Duration = Duration::from_secs(1);
+/// Longest time in which a peer takes nothing of its answer while too much waits for peers. Whoever waits for a peer asks
+/// again how long it may, as often as this.
+pub const HURRIED: Duration = Duration::from_secs(1);
 
-/// An extension of a response: what its text takes in bytes, which a compressor keeps until all is taken.
+/// An extension of a response: what its text takes in bytes, which lasts as long as any piece of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Length(pub usize);
 
@@ -21,14 +24,18 @@ pub struct Backlog(Arc<Shared>);
 struct Shared {
     most: usize,
     waiting: AtomicUsize,
-    /// Decides which of two that come at once is said last.
-    telling: Mutex<()>,
-    is_too_much: watch::Sender<bool>,
+    /// It was said that too much waits.
+    is_said: AtomicBool,
 }
 
-/// An answer that waits, until it is dropped.
-#[derive(Debug)]
+/// An answer that waits, until it and all its pieces are dropped.
+#[derive(Debug, Clone)]
 pub struct Waiting {
+    _counted: Arc<Counted>,
+}
+
+#[derive(Debug)]
+struct Counted {
     backlog: Backlog,
     bytes: usize,
 }
@@ -36,73 +43,79 @@ pub struct Waiting {
 impl Backlog {
     /// Of which so many bytes may wait before peers are hurried.
     pub fn new(most: usize) -> Self {
-        let (is_too_much, _) = watch::channel(false);
-        Self(Arc::new(Shared { most, waiting: AtomicUsize::new(0), telling: Mutex::default(), is_too_much }))
+        Self(Arc::new(Shared { most, waiting: AtomicUsize::new(0), is_said: AtomicBool::new(false) }))
     }
 
     /// Counts an answer.
     pub fn add(&self, bytes: usize) -> Waiting {
-        if self.0.waiting.fetch_add(bytes, Ordering::AcqRel) + bytes > self.0.most {
-            self.tell();
-        }
-        Waiting { backlog: self.clone(), bytes }
-    }
-
-    /// Tells when it becomes too much, and when that is over.
-    pub fn watch(&self) -> watch::Receiver<bool> {
-        self.0.is_too_much.subscribe()
-    }
-
-    fn tell(&self) {
-        let _one_at_a_time = self.0.telling.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = self.0.waiting.load(Ordering::Acquire);
-        let is_too_much = waiting > self.0.most;
-        let has_changed = self.0.is_too_much.send_if_modified(|told| std::mem::replace(told, is_too_much) != is_too_much);
-        if has_changed && is_too_much {
+        let waiting = self.0.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if waiting > self.0.most && !self.0.is_said.swap(true, Ordering::Relaxed) {
             tracing::warn!(waiting, "clients do not take their answers; whoever takes nothing for a second is cut");
         }
+        Waiting { _counted: Arc::new(Counted { backlog: self.clone(), bytes }) }
+    }
+
+    /// How long a peer may take nothing now, of this much time.
+    pub fn patience(&self, usual: Duration) -> Duration {
+        if self.0.waiting.load(Ordering::Relaxed) > self.0.most { usual.min(HURRIED) } else { usual }
     }
 }
 
-impl Drop for Waiting {
+impl Waiting {
+    /// A piece of the answer, for a writer that may keep it.
+    pub fn piece(&self, bytes: Bytes) -> Bytes {
+        struct Piece {
+            bytes: Bytes,
+            _waiting: Waiting,
+        }
+
+        impl AsRef<[u8]> for Piece {
+            fn as_ref(&self) -> &[u8] {
+                &self.bytes
+            }
+        }
+
+        Bytes::from_owner(Piece { bytes, _waiting: self.clone() })
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        let before = self.backlog.0.waiting.fetch_sub(self.bytes, Ordering::AcqRel);
-        if before > self.backlog.0.most && before - self.bytes <= self.backlog.0.most {
-            self.backlog.tell();
+        let left = self.backlog.0.waiting.fetch_sub(self.bytes, Ordering::Relaxed) - self.bytes;
+        // not each time that it goes up and down a little
+        if left <= self.backlog.0.most / 2 {
+            self.backlog.0.is_said.store(false, Ordering::Relaxed);
         }
     }
-}
-
-/// How long a peer may take nothing, of this much time, as things are.
-pub fn patience(is_too_much: bool, usual: Duration) -> Duration {
-    if is_too_much { usual.min(HURRIED) } else { usual }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn it_is_told_when_too_much_waits_and_when_that_is_over() {
-        let backlog = Backlog::new(100);
-        let mut told = backlog.watch();
-        let mut now = || told.has_changed().unwrap().then(|| *told.borrow_and_update());
-        let first = backlog.add(60);
-        assert_eq!(now(), None);
-        let (second, third) = (backlog.add(41), backlog.add(1000));
-        assert_eq!(now(), Some(true));
-        drop(third);
-        assert_eq!(now(), None, "still a byte too many");
-        drop(second);
-        assert_eq!(now(), Some(false));
-        drop(first);
-        assert_eq!((now(), backlog.0.waiting.load(Ordering::Relaxed)), (None, 0));
-    }
+    const USUAL: Duration = Duration::from_secs(30);
 
     #[test]
     fn patience_is_shorter_only_while_too_much_waits() {
-        let usual = Duration::from_secs(30);
-        assert_eq!((patience(false, usual), patience(true, usual)), (usual, HURRIED));
-        assert_eq!(patience(true, HURRIED / 2), HURRIED / 2);
+        let backlog = Backlog::new(100);
+        let first = backlog.add(60);
+        assert_eq!(backlog.patience(USUAL), USUAL);
+        let (second, third) = (backlog.add(41), backlog.add(1000));
+        assert_eq!((backlog.patience(USUAL), backlog.patience(HURRIED / 2)), (HURRIED, HURRIED / 2));
+        drop(third);
+        assert_eq!(backlog.patience(USUAL), HURRIED, "still a byte too many");
+        drop((first, second));
+        assert_eq!((backlog.patience(USUAL), backlog.0.waiting.load(Ordering::Relaxed)), (USUAL, 0));
+    }
+
+    #[test]
+    fn an_answer_waits_as_long_as_a_piece_of_it() {
+        let backlog = Backlog::new(1);
+        let answer = backlog.add(5);
+        let piece = answer.piece(Bytes::from_static(b"hello")).split_off(3);
+        drop(answer);
+        assert_eq!((&*piece, backlog.patience(USUAL)), (&b"lo"[..], HURRIED), "a writer has it");
+        drop(piece);
+        assert_eq!(backlog.patience(USUAL), USUAL);
     }
 }

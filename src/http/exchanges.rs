@@ -1,7 +1,7 @@
 //! The requests of a connection that are being answered: HTTP/2 lets a peer keep a connection without asking for anything,
 //! and take nothing of its answers while every byte on the wire goes through. It must not know what is asked or answered.
 
-use super::backlog::Waiting;
+use super::backlog::{HURRIED, Waiting};
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -69,18 +69,18 @@ impl Exchanges {
         self.held().quiet_since = Instant::now();
     }
 
-    /// Waits until nothing is open for `idle`, or until a piece of an answer was not taken for `write`.
-    pub async fn neglected(&self, idle: Duration, write: Duration) -> Neglect {
+    /// Waits until nothing is open for `idle`, or until a piece of an answer was not taken for as long as `write` says then.
+    pub async fn neglected(&self, idle: Duration, write: impl Fn() -> Duration) -> Neglect {
         loop {
             let now = Instant::now();
-            let first = self.first_end(idle, write);
+            let first = self.first_end(idle, write());
             if let Some((end, neglect)) = first
                 && end <= now
             {
                 return neglect;
             }
             // what begins meanwhile does not end before that
-            let latest = now + idle.min(write);
+            let latest = now + idle.min(write()).min(HURRIED);
             sleep_until(first.map_or(latest, |(end, _)| end.min(latest))).await;
         }
     }
@@ -100,7 +100,7 @@ impl Exchanges {
 impl Exchange {
     /// The body of the answer, which ends the exchange.
     pub const fn answer(self, body: Body, waiting: Waiting) -> Answer {
-        Answer { body, rest: Bytes::new(), exchange: self, _waiting: waiting }
+        Answer { body, rest: Bytes::new(), exchange: self, waiting }
     }
 }
 
@@ -119,7 +119,7 @@ pub struct Answer {
     body: Body,
     rest: Bytes,
     exchange: Exchange,
-    _waiting: Waiting,
+    waiting: Waiting,
 }
 
 impl HttpBody for Answer {
@@ -141,7 +141,7 @@ impl HttpBody for Answer {
         }
         let piece = this.rest.split_to(this.rest.len().min(PIECE));
         all.held().unread.insert(*serial, Instant::now());
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        Poll::Ready(Some(Ok(Frame::data(this.waiting.piece(piece)))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -178,12 +178,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_idle_when_nothing_was_open_for_so_long() {
         let (all, one) = opened();
-        assert!(timeout(IDLE * 100, all.neglected(IDLE, WRITE)).await.is_err(), "something is open");
+        assert!(timeout(IDLE * 100, all.neglected(IDLE, || WRITE)).await.is_err(), "something is open");
         let began = Instant::now();
         drop(one);
-        assert_eq!((all.neglected(IDLE, WRITE).await, began.elapsed()), (Neglect::Idle, IDLE));
+        assert_eq!((all.neglected(IDLE, || WRITE).await, began.elapsed()), (Neglect::Idle, IDLE));
         all.begin_anew();
-        assert_eq!((all.neglected(IDLE, WRITE).await, began.elapsed()), (Neglect::Idle, IDLE * 2));
+        assert_eq!((all.neglected(IDLE, || WRITE).await, began.elapsed()), (Neglect::Idle, IDLE * 2));
     }
 
     #[tokio::test(start_paused = true)]
@@ -193,19 +193,19 @@ mod tests {
         let mut answer = one.answer(Body::from(vec![7; PIECE * 3 + 1]), backlog.add(0));
         assert_eq!(answer.size_hint().exact(), Some(3 * PIECE as u64 + 1));
         for left in [2 * PIECE + 1, PIECE + 1, 1] {
-            assert!(timeout(WRITE / 2, all.neglected(IDLE, WRITE)).await.is_err(), "it goes on");
+            assert!(timeout(WRITE / 2, all.neglected(IDLE, || WRITE)).await.is_err(), "it goes on");
             assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap().len(), PIECE);
             assert_eq!((answer.size_hint().exact(), answer.is_end_stream()), (Some(left as u64), false));
         }
         let began = Instant::now();
-        assert_eq!((all.neglected(IDLE, WRITE).await, began.elapsed()), (Neglect::Unread, WRITE));
+        assert_eq!((all.neglected(IDLE, || WRITE).await, began.elapsed()), (Neglect::Unread, WRITE));
         assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap().len(), 1);
         assert!(answer.is_end_stream());
         let silence = Body::from_stream(futures::stream::pending::<Result<Bytes, axum::Error>>());
         let mut quiet = all.enter().answer(silence, backlog.add(0));
         drop(answer);
         let waits = timeout(WRITE * 100, quiet.frame());
-        let (waits, neglected) = tokio::join!(waits, timeout(WRITE * 100, all.neglected(IDLE, WRITE)));
+        let (waits, neglected) = tokio::join!(waits, timeout(WRITE * 100, all.neglected(IDLE, || WRITE)));
         assert!(waits.is_err() && neglected.is_err(), "a stream without events waits for us, not for the peer");
     }
 }

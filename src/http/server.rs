@@ -2,7 +2,7 @@
 //! is used because `axum::serve` has no time-outs. It must not know routes.
 
 use super::{
-    backlog::{Backlog, Length, patience},
+    backlog::{Backlog, Length},
     exchanges::{Exchanges, Neglect},
     observe::Open,
     wire::{Protocol, Wire},
@@ -153,7 +153,8 @@ async fn converse(
     shutdown: &CancellationToken,
 ) {
     prepare(&stream);
-    let mut wire = Wire::new(stream, timing.write);
+    let write = || backlog.patience(timing.write);
+    let mut wire = Wire::new(stream, timing.write, backlog.clone());
     let greeted = tokio::select! {
         () = shutdown.cancelled() => return,
         greeted = timeout(timing.head, wire.greeting()) => greeted,
@@ -161,7 +162,7 @@ async fn converse(
     let Ok(Ok(protocol)) = greeted else { return };
     let exchanges = Arc::new(Exchanges::default());
     let begun = Arc::clone(&exchanges);
-    let (answers, mut too_much) = (backlog.clone(), backlog.watch());
+    let answers = backlog.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(connection.clone());
         let (exchange, answered) = (begun.enter(), router.clone().oneshot(request.map(Body::new)));
@@ -177,7 +178,6 @@ async fn converse(
     let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(wire), service));
     let mut is_leaving = false;
     loop {
-        let is_too_much = *too_much.borrow_and_update();
         tokio::select! {
             served = serving.as_mut() => {
                 if let Err(error) = served {
@@ -186,13 +186,8 @@ async fn converse(
                 return;
             }
             () = shutdown.cancelled(), if !is_leaving => {}
-            changed = too_much.changed() => {
-                // never: the process has one as long as it serves
-                if changed.is_err() { return; }
-                continue;
-            }
-            // of HTTP/1, hyper watches the head and the wire everything else, but neither knows of the backlog
-            neglect = exchanges.neglected(timing.head, patience(is_too_much, timing.write)), if protocol == Protocol::Http2 || is_too_much => {
+            // of HTTP/1, hyper watches the head and the wire everything else
+            neglect = exchanges.neglected(timing.head, write), if protocol == Protocol::Http2 => {
                 if is_leaving || neglect == Neglect::Unread {
                     tracing::debug!(?neglect, "a connection is cut");
                     return;

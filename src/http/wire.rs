@@ -1,6 +1,7 @@
 //! The bytes of a connection: which protocol they begin with, and that a peer which takes nothing of what is written for
 //! it does not hold the connection for ever. It must not know what is said.
 
+use super::backlog::{Backlog, HURRIED};
 use std::{
     io::{self, IoSlice},
     pin::Pin,
@@ -9,7 +10,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep_until},
 };
 
 /// What a connection of HTTP/2 begins with (RFC 9113, 3.4).
@@ -30,18 +31,19 @@ pub enum Protocol {
 pub struct Wire<T> {
     stream: T,
     write: Duration,
+    backlog: Backlog,
     /// What was read to know the protocol, and is read again.
     heard: [u8; PREFACE.len()],
     /// What of it is still to be read.
     pending: std::ops::Range<usize>,
-    /// Runs while a write waits for the peer.
-    stuck: Option<Pin<Box<Sleep>>>,
+    /// While a write waits for the peer: since when, and when it is asked whether that is too long.
+    stuck: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
-    /// A stream on which a write may wait so long.
-    pub const fn new(stream: T, write: Duration) -> Self {
-        Self { stream, write, heard: [0; PREFACE.len()], pending: 0..0, stuck: None }
+    /// A stream on which a write may wait so long, and less while too much waits.
+    pub const fn new(stream: T, write: Duration, backlog: Backlog) -> Self {
+        Self { stream, write, backlog, heard: [0; PREFACE.len()], pending: 0..0, stuck: None }
     }
 
     /// Reads until it is clear what the peer speaks. hyper-util would wait for that too, but without an end.
@@ -69,9 +71,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
             self.stuck = None;
             return written;
         }
-        let write = self.write;
-        ready!(self.stuck.get_or_insert_with(|| Box::pin(sleep(write))).as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer reads nothing")))
+        let now = Instant::now();
+        let (since, asking) = self.stuck.get_or_insert_with(|| (now, Box::pin(sleep_until(now))));
+        loop {
+            let end = *since + self.backlog.patience(self.write);
+            if end <= Instant::now() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer reads nothing")));
+            }
+            ready!(asking.as_mut().poll(cx));
+            asking.as_mut().reset(end.min(Instant::now() + HURRIED));
+        }
     }
 }
 
@@ -133,7 +142,7 @@ mod tests {
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand more", Protocol::Http2),
         ] {
             let (mut peer, own) = duplex(64);
-            let mut wire = Wire::new(own, WRITE);
+            let mut wire = Wire::new(own, WRITE, Backlog::new(usize::MAX));
             for byte in said {
                 peer.write_all(&[*byte]).await.unwrap();
             }
@@ -147,14 +156,14 @@ mod tests {
             let (mut peer, own) = duplex(64);
             peer.write_all(broken_off.as_bytes()).await.unwrap();
             drop(peer);
-            assert!(Wire::new(own, WRITE).greeting().await.is_err(), "{broken_off:?}");
+            assert!(Wire::new(own, WRITE, Backlog::new(usize::MAX)).greeting().await.is_err(), "{broken_off:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_write_fails_if_nothing_is_taken_for_too_long_and_not_while_it_goes_on() {
         let (mut peer, own) = duplex(16);
-        let mut wire = Wire::new(own, WRITE);
+        let mut wire = Wire::new(own, WRITE, Backlog::new(usize::MAX));
         let began = Instant::now();
         let writing = tokio::spawn(async move { wire.write_all(&[7; 80]).await.map_err(|error| (error.kind(), Instant::now())) });
         let mut byte = [0];
@@ -172,9 +181,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_write_fails_after_a_second_once_too_much_waits() {
+        let (_peer, own) = duplex(16);
+        let backlog = Backlog::new(1);
+        let mut wire = Wire::new(own, WRITE, backlog.clone());
+        let began = Instant::now();
+        let writing = tokio::spawn(async move { wire.write_all(&[7; 80]).await.map_err(|error| (error.kind(), Instant::now())) });
+        tokio::task::yield_now().await;
+        advance(WRITE / 2).await;
+        tokio::task::yield_now().await;
+        assert!(!writing.is_finished());
+        let _too_much = backlog.add(2);
+        let (kind, at) = writing.await.unwrap().unwrap_err();
+        assert!(kind == io::ErrorKind::TimedOut && at - began <= WRITE / 2 + HURRIED, "{:?}", at - began);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_has_nothing_to_write_may_be_quiet_as_long_as_it_likes() {
         let (mut peer, own) = duplex(16);
-        let mut wire = Wire::new(own, WRITE);
+        let mut wire = Wire::new(own, WRITE, Backlog::new(usize::MAX));
         for _ in 0..3 {
             wire.write_all(&[7; 16]).await.unwrap();
             // full, and nobody reads, but nothing waits to be written

@@ -16,13 +16,13 @@ use crate::{
     domain::actor::Principal,
     error::{Error, Fault, FaultCode},
 };
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use claims::Claims;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, errors::ErrorKind};
 use moka::future::Cache;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Tells the time.
@@ -94,17 +94,7 @@ pub struct Identity {
     keys: jwks::Keys,
     clock: Clock,
     issuer: Option<Arc<LocalIssuer>>,
-    signed: Cache<Hash, Arc<Signed>>,
-}
-
-/// SHA-256 of a token, which itself is not kept.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Hash(Box<[u8]>);
-
-impl Hash {
-    fn of(token: &str) -> Self {
-        Self(digest(&SHA256, token.as_bytes()).as_ref().into())
-    }
+    signed: Cache<[u8; 32], Arc<Signed>>,
 }
 
 /// A token whose signature was found good: the most expensive part of many requests is done once. Everything else is checked
@@ -151,7 +141,7 @@ impl Identity {
         if token.len() > MAX_TOKEN {
             return Err(IdentityError::Malformed("it is longer than 8 KB"));
         }
-        let hash = Hash::of(token);
+        let hash: [u8; 32] = Sha256::digest(token).into();
         if let Some(signed) = self.signed.get(&hash).await
             && Arc::ptr_eq(&self.keys.find(&signed.key_id, now).await?, &signed.key)
         {

@@ -4,6 +4,7 @@
 use super::{assert_alive, authority, connect, listen};
 use crate::support::calls::{done, text};
 use crate::support::{Mode, PATIENCE, TestApp};
+use claimwright::app::Patience;
 use claimwright::repositories::db::Scope;
 use serde_json::json;
 use std::time::Duration;
@@ -178,9 +179,9 @@ async fn connections_of_http_2_that_ask_for_nothing_more_cannot_hold_all_places(
     app.stop().await;
 }
 
-#[tokio::test]
-async fn answers_that_nobody_reads_are_not_kept() {
-    let app = TestApp::start_on(Mode::Embedded, &FEW, |surroundings| surroundings.patience.write = SHORT).await;
+/// Three clients take all places and read nothing.
+async fn assert_unread_answers_are_not_kept(choose: impl FnOnce(&mut Patience)) {
+    let app = TestApp::start_on(Mode::Embedded, &FEW, |surroundings| choose(&mut surroundings.patience)).await;
     let own = authority(&app.url()).to_owned();
     let request = format!("GET {LONG} HTTP/1.1\r\nhost: {own}\r\naccept: application/json\r\n\r\n");
     let mut deaf = Vec::new();
@@ -195,6 +196,17 @@ async fn answers_that_nobody_reads_are_not_kept() {
     timeout(PATIENCE, assert_alive(&app)).await.expect("honest clients have their turn");
     drop(deaf);
     app.stop().await;
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_are_not_kept() {
+    assert_unread_answers_are_not_kept(|patience| patience.write = SHORT).await;
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_are_not_kept_for_long_while_many_wait() {
+    // of usual patience nobody here would see the end
+    assert_unread_answers_are_not_kept(|patience| (patience.write, patience.unread) = (PATIENCE * 10, 150 << 10)).await;
 }
 
 #[tokio::test]
