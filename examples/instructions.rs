@@ -9,7 +9,6 @@
 #[path = "bench/by_hand.rs"]
 mod by_hand;
 
-use axum::Router;
 use axum::body::Body;
 use by_hand::{Batch, Batches, Data, Listed, Narrative, Nodes, One, Page, Project, Section, TextRow, narrative, page, tree};
 use claimwright::adapters::ai::offline::Offline;
@@ -19,7 +18,7 @@ use claimwright::adapters::storage::EmbeddedObjects;
 use claimwright::app::{Surroundings, TOKEN_VALID};
 use claimwright::domain::ids::ProjectId;
 use claimwright::graphql::{ApiSettings, schema};
-use claimwright::http::{HttpSettings, HttpState, Quotas};
+use claimwright::http::{HttpSettings, HttpState, Quotas, Site};
 use claimwright::identity::{Identity, LocalIssuer};
 use claimwright::repositories::db::{Conn, Db, Scope};
 use claimwright::services::Services;
@@ -58,9 +57,13 @@ const NESTED: &str =
     "{ batches(first: 10) { nodes { id name projects(first: 20) { nodes { id name status sections { key wordCount } } } } } }";
 const TEXTS: &str = "query($id: ID!) { project(id: $id) { id name status sections { key text wordCount } } }";
 
+/// The program's own allocator.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A server without sockets.
 struct Scene {
-    router: Router,
+    site: Site,
     token: String,
     db: Db,
     file: PathBuf,
@@ -119,7 +122,7 @@ impl Scene {
             metrics: Arc::new(move || recorder.render()),
             shutdown: core.shutdown.clone(),
         };
-        Ok(Self { router: claimwright::http::router(state, None)?, token, db, file })
+        Ok(Self { site: claimwright::http::site(state, None)?, token, db, file })
     }
 
     fn post(&self, query: &str, variables: &Value) -> Outcome<Request<Body>> {
@@ -129,11 +132,11 @@ impl Scene {
     }
 
     async fn send(&self, request: Request<Body>) -> Outcome<usize> {
-        Ok(self.router.clone().oneshot(request).await?.into_body().collect().await?.to_bytes().len())
+        Ok(self.site.clone().oneshot(request).await?.into_body().collect().await?.to_bytes().len())
     }
 
     async fn ask(&self, query: &str, variables: &Value) -> Outcome<Value> {
-        let answer = self.router.clone().oneshot(self.post(query, variables)?).await?.into_body().collect().await?.to_bytes();
+        let answer = self.site.clone().oneshot(self.post(query, variables)?).await?.into_body().collect().await?.to_bytes();
         let mut answer: Value = serde_json::from_slice(&answer)?;
         if answer.get("errors").is_some() {
             return Err(answer.to_string().into());

@@ -263,10 +263,10 @@ impl App {
                 metrics,
                 shutdown: core.shutdown.clone(),
             };
-            let router = crate::http::router(state, objects)?;
+            let site = crate::http::site(state, objects)?;
             let Patience { head, write, unread, .. } = surroundings.patience;
             let timing = Timing { connections: config.max_connections, head, write, unread, grace: config.shutdown_grace };
-            let serving = crate::http::serve(listener, router, core.shutdown.clone(), timing);
+            let serving = crate::http::serve(listener, site, core.shutdown.clone(), timing);
             parts.push(spawn_part(&core.shutdown, serving));
             if config.cognito.is_some() {
                 parts.push(spawn_part(&core.shutdown, keep_keys_fresh(identity, core.clone())));

@@ -25,6 +25,12 @@ pub fn current() -> Option<String> {
     carrier.remove(TRACEPARENT)
 }
 
+/// True if somebody collects this span, so that what is known only at its end is worth being written.
+#[must_use]
+pub fn is_collected(span: &Span) -> bool {
+    span.context().span().span_context().is_valid()
+}
+
 /// Makes a span that has not been entered yet the continuation of what a `traceparent` names; one that is malformed
 /// counts as none, as the standard asks.
 pub fn follow(span: &Span, traceparent: Option<&str>) {

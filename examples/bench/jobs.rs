@@ -119,7 +119,7 @@ async fn by_workers(db: &Db, postgres: Option<&Postgres>) -> Outcome<(Took, Took
     Ok((queued, clocks.stop(jobs)?))
 }
 
-/// Drained by a loop like the workers': claims what there is room for, and ends each job in a transaction of its own.
+/// Drained by a loop like the workers': claims what there is room for, and ends each job by itself.
 async fn by_loop(db: &Db, postgres: Option<&Postgres>, has_effect: bool) -> Outcome<Took> {
     enqueue(db, postgres, OWN_LANE).await?;
     let (worker, slots, tasks) = (Uuid::new_v4(), Arc::new(Semaphore::new(AT_ONCE)), TaskTracker::new());
@@ -152,11 +152,12 @@ async fn by_loop(db: &Db, postgres: Option<&Postgres>, has_effect: bool) -> Outc
 }
 
 async fn end(db: &Db, job: &ClaimedJob, has_effect: bool) -> claimwright::error::Result<()> {
-    let mut tx = db.begin(job.workspace()).await?;
-    if has_effect {
-        let now = (Surroundings::real().clock)();
-        audit::record_in(&mut tx, Uuid::new_v4(), &Actor::system(job.workspace()), "bench", job.id, None, now).await?;
+    if !has_effect {
+        return jobs::finish(db, job).await;
     }
+    let mut tx = db.begin(job.workspace()).await?;
+    let now = (Surroundings::real().clock)();
+    audit::record_in(&mut tx, Uuid::new_v4(), &Actor::system(job.workspace()), "bench", job.id, None, now).await?;
     jobs::finish_in(&mut tx, job).await?;
     tx.commit().await
 }

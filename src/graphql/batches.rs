@@ -154,8 +154,6 @@ pub struct Batch {
     claim: Option<ClaimDetails>,
     /// Qualifying expenditure of all projects.
     total_qualifying_expenditure: Money,
-    /// Position in the event stream that matches this answer: subscribe `after` it to miss nothing.
-    event_cursor: EventCursor,
     /// When it was created.
     created_at: DateTime,
     /// When it last changed.
@@ -164,6 +162,8 @@ pub struct Batch {
     purge_after: Option<DateTime>,
     #[graphql(skip)]
     batch: BatchId,
+    #[graphql(skip)]
+    event_sequence: i64,
     #[graphql(skip)]
     template: TemplateId,
     #[graphql(skip)]
@@ -181,11 +181,11 @@ impl From<domain::Batch> for Batch {
             revision: row.revision,
             claim: (!row.claim.is_empty()).then(|| ClaimDetails::from(&row.claim)),
             total_qualifying_expenditure: row.expenditure.into(),
-            event_cursor: EventCursor(events::EventCursor { stream: row.id.0, sequence: row.event_sequence }.to_string()),
             created_at: DateTime(row.created_at),
             updated_at: DateTime(row.updated_at),
             purge_after: moment(row.purge_after),
             batch: row.id,
+            event_sequence: row.event_sequence,
             template: row.template,
             created_by: row.created_by,
         }
@@ -194,6 +194,11 @@ impl From<domain::Batch> for Batch {
 
 #[relations]
 impl Batch {
+    /// Position in the event stream that matches this answer: subscribe `after` it to miss nothing.
+    fn event_cursor(&self) -> EventCursor {
+        EventCursor(events::EventCursor { stream: self.batch.0, sequence: self.event_sequence }.to_string())
+    }
+
     /// What goes on.
     async fn activity(&self, ctx: &Context<'_>) -> Result<BatchActivity> {
         Ok(load_required(ctx, SummaryOf(self.batch)).await?.activity().into())

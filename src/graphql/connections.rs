@@ -1,6 +1,7 @@
 //! Relay connections: the page as it was read, and the number of all items, which is counted only where it is asked for.
 
 use super::context::caller;
+use super::scalars::Cursor;
 use crate::domain::batches::BatchFilter;
 use crate::domain::generations::AttemptStatus;
 use crate::domain::ids::{BatchId, ImportId, ProjectId, RunId, SectionId};
@@ -20,9 +21,9 @@ pub struct PageInfo {
     /// True if there is more before `startCursor`.
     has_previous_page: bool,
     /// Cursor of the first edge.
-    start_cursor: Option<String>,
+    start_cursor: Option<Cursor>,
     /// Cursor of the last edge.
-    end_cursor: Option<String>,
+    end_cursor: Option<Cursor>,
 }
 
 impl PageInfo {
@@ -32,8 +33,8 @@ impl PageInfo {
         Self {
             has_next_page: page.has_next,
             has_previous_page: page.has_previous,
-            start_cursor: page.rows.first().map(|(_, at)| at.cursor()),
-            end_cursor: page.rows.last().map(|(_, at)| at.cursor()),
+            start_cursor: page.rows.first().map(|(_, at)| Cursor(at.clone())),
+            end_cursor: page.rows.last().map(|(_, at)| Cursor(at.clone())),
         }
     }
 }
@@ -117,7 +118,7 @@ macro_rules! connection {
         impl $name {
             /// Edges.
             fn edges(&self) -> Vec<$edge> {
-                self.rows.iter().map(|(node, at)| $edge { cursor: at.cursor(), node: std::sync::Arc::clone(node) }).collect()
+                self.rows.iter().map(|(node, at)| $edge { cursor: $crate::graphql::scalars::Cursor(at.clone()), node: std::sync::Arc::clone(node) }).collect()
             }
 
             /// The nodes, without cursors.
@@ -135,7 +136,7 @@ macro_rules! connection {
         #[derive(Debug, async_graphql::SimpleObject, graphql_gate::Output)]
         pub struct $edge {
             /// Cursor.
-            cursor: String,
+            cursor: $crate::graphql::scalars::Cursor,
             #[doc = $node_doc]
             node: std::sync::Arc<$node>,
         }

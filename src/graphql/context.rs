@@ -18,9 +18,7 @@ use crate::domain::sections::Revision;
 use crate::domain::templates::{Template, TemplateVersion};
 use crate::error::{Error, Fault, FaultCode, Result};
 use crate::services::Services;
-use crate::services::core::reading;
 use async_graphql::dataloader::{DataLoader, Loader};
-use async_graphql::parser::types::OperationType;
 use async_graphql::{Context, Data};
 use chrono::Utc;
 use std::collections::{HashMap, HashSet};
@@ -38,13 +36,6 @@ pub fn session(services: &Services, actor: Option<Actor>, loads: &Loads) -> Data
         data.insert(actor);
     }
     data
-}
-
-/// Runs an operation, or its next step, together with what it loads.
-pub async fn run<F: Future>(kind: OperationType, loads: &Loads, operation: F) -> F::Output {
-    let operation = loads.drive(operation);
-    // others may begin a transaction, or wait for long
-    if kind == OperationType::Query { reading(operation).await } else { operation.await }
 }
 
 /// The services and the caller of a resolver.

@@ -2,6 +2,7 @@
 
 use crate::domain::ids::{GlobalId, MAX_GLOBAL};
 use crate::domain::money::Pence;
+use crate::domain::paging::Position;
 use crate::error::{Error, ProblemCode, Result};
 use async_graphql::parser::types::Field;
 use async_graphql::registry::Registry;
@@ -47,6 +48,31 @@ impl OutputType for ObjectId {
 
     async fn resolve(&self, _: &ContextSelectionSet<'_>, _: &Positioned<Field>) -> ServerResult<Value> {
         Ok(Value::String(self.0.to_string()))
+    }
+}
+
+/// The cursor of a row in a connection: a `String` that is written only where it is asked for.
+#[derive(Debug, Clone)]
+pub struct Cursor(pub Position);
+
+impl Output for Cursor {
+    fn write(&self, _: &Plan, writer: &mut Writer) -> std::result::Result<(), Null> {
+        writer.string(&self.0.cursor());
+        Ok(())
+    }
+}
+
+impl OutputType for Cursor {
+    fn type_name() -> Cow<'static, str> {
+        <String as OutputType>::type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        <String as OutputType>::create_type_info(registry)
+    }
+
+    async fn resolve(&self, _: &ContextSelectionSet<'_>, _: &Positioned<Field>) -> ServerResult<Value> {
+        Ok(Value::String(self.0.cursor()))
     }
 }
 

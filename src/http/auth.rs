@@ -8,6 +8,7 @@ use crate::{
 };
 use http::{HeaderMap, header};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Longest token that is looked at, in bytes.
 const MAX_TOKEN: usize = 8 << 10;
@@ -27,7 +28,7 @@ pub async fn caller(state: &HttpState, headers: &HeaderMap) -> Result<Option<Act
 ///
 /// # Errors
 /// UNAUTHENTICATED for a bad token, UNAVAILABLE or INTERNAL if that cannot be told now.
-pub async fn sign_in(state: &HttpState, token: &str) -> Result<(Principal, Actor)> {
+pub async fn sign_in(state: &HttpState, token: &str) -> Result<(Arc<Principal>, Actor)> {
     if token.is_empty() || token.len() > MAX_TOKEN {
         return Err(unauthenticated("The token is malformed."));
     }

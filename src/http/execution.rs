@@ -195,7 +195,7 @@ pub fn follow(mut subscriber: Subscriber, execution: Execution) -> impl Stream<I
         let mut is_first = charged.is_some();
         let mut member: Option<Member<_>> = None;
         let last = loop {
-            let next = AssertUnwindSafe(context::run(kind, &loads, responses.next())).catch_unwind().instrument(span.clone());
+            let next = AssertUnwindSafe(loads.drive(responses.next())).catch_unwind().instrument(span.clone());
             let next = if is_subscription { Ok(next.await) } else { tokio::time::timeout(request_timeout, next).await };
             if let Ok(Ok(Some(response))) = &next {
                 subscriber.seen.result(response);
@@ -205,15 +205,13 @@ pub fn follow(mut subscriber: Subscriber, execution: Execution) -> impl Stream<I
                 Ok(Ok(Some(response))) if is_subscription && is_first && respond::is_refusal(&response) => {
                     break Told::Errors(respond::finish_refused(response, &request).into());
                 }
-                Ok(Ok(Some(mut response))) => {
-                    // a stream is paid for at its beginning; its events cost nothing
-                    if let Some(charged) = charged.as_ref().filter(|_| !is_subscription) {
-                        charged.extend(&mut response);
-                    }
+                Ok(Ok(Some(response))) => {
                     if is_subscription {
                         counter!("claimwright_subscription_events_executed_total", "for" => "one").increment(1);
                     }
-                    let told = if is_subscription { told_of_event(response, &request) } else { told(response, &request) };
+                    // a stream is paid for at its beginning; its events cost nothing
+                    let told =
+                        if is_subscription { told_of_event(response, &request) } else { told(response, &request, charged.as_ref()) };
                     if told.is_last() {
                         break told;
                     }
@@ -247,10 +245,13 @@ pub fn follow(mut subscriber: Subscriber, execution: Execution) -> impl Stream<I
     }
 }
 
-/// What a result says.
-fn told(response: Response, request: &RequestId) -> Told {
+/// What a result says, and what it cost.
+fn told(response: Response, request: &RequestId, charged: Option<&Charged>) -> Told {
     match respond::finish(response, request) {
-        Outcome::Result(result) => Told::Result(result.into()),
+        Outcome::Result(mut result) => {
+            charged.iter().for_each(|charged| charged.extend(&mut result));
+            Told::Result(result.into())
+        }
         Outcome::Errors(errors) => Told::Errors(errors.into()),
     }
 }
@@ -260,5 +261,5 @@ pub fn told_of_event(response: Response, request: &RequestId) -> Told {
     if respond::is_unavailable(&response) {
         return Told::Lost(respond::finish_refused(response, request).into());
     }
-    told(response, request)
+    told(response, request, None)
 }

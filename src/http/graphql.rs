@@ -19,15 +19,11 @@ use crate::{
     services::rate_limits::Caller,
 };
 use async_graphql::parser::types::OperationType;
-use axum::{
-    body::Body,
-    extract::{Request, State},
-    response::Response,
-};
+use axum::{body::Body, extract::Request, response::Response};
 use futures::{FutureExt, StreamExt};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
-use tracing::Instrument;
+use tracing::Span;
 
 /// Largest JSON body of a caller without a token, in bytes.
 pub const MAX_ANONYMOUS_BODY: usize = 256 << 10;
@@ -40,20 +36,20 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 const PARAMETERS: [&str; 4] = ["query", "operationName", "variables", "extensions"];
 
 /// Handles `/graphql`.
-pub async fn handle(State(front): State<Arc<Front>>, request: Request) -> Response {
+pub async fn handle(front: Arc<Front>, request: Request) -> Response {
     let id = RequestId::of(request.extensions());
     if handshake::is_upgrade(request.headers()) {
-        return handshake::upgrade(front, request, id).await;
+        // boxed, as all that is large and rare here: what is large is moved and makes everything around it large
+        return Box::pin(handshake::upgrade(front, request, id)).await;
     }
     let accepted = negotiate::accepted(request.headers());
     let mut reply = Reply { media: accepted.result.unwrap_or(Media::Json), request: id, charge: None };
     let mut seen = Observation::begin("http");
     let answered = if accepted.is_nothing() {
-        discard(request).await;
+        Box::pin(discard(request)).await;
         let message = "Accept application/graphql-response+json, application/json or text/event-stream.";
         Err(Refused::invalid(StatusCode::NOT_ACCEPTABLE, message))
     } else {
-        // boxed, as below: what is large is moved by every layer that it passes
         Box::pin(answer(&front, request, accepted, &mut reply, &mut seen)).await
     };
     answered.unwrap_or_else(|refused| {
@@ -78,8 +74,8 @@ async fn answer(
     let actor = match auth::caller(&front.state, request.headers()).await {
         Ok(actor) => actor,
         Err(error) => {
-            discard(request).await;
-            return match admission::count_failed_sign_in(front, address, &error).await {
+            Box::pin(discard(request)).await;
+            return match Box::pin(admission::count_failed_sign_in(front, address, &error)).await {
                 Some((charged, pause)) => {
                     seen.fail(FaultCode::RateLimited);
                     reply.charge = Some(charged);
@@ -148,16 +144,19 @@ async fn answer(
         return Ok(events::answer(front, prepared, actor, charged, reply.request.clone(), seen));
     }
     seen.execute(&front.names, &prepared, actor.is_some());
-    let span = operation_span(&prepared, &reply.request);
+    let span = Span::current();
+    span.record("graphql.operation.type", kind_of(&prepared));
+    if let Some(name) = &prepared.name {
+        span.record("graphql.operation.name", shortened(name));
+    }
     let loads = Loads::default();
     let mut data = context::session(&front.state.services, actor, &loads);
     data.insert(charged.charge.clone());
-    let kind = prepared.kind;
     let request = prepared.into_request(data);
     reply.charge = Some(charged);
     let executing = Box::pin(front.state.schema.execute(request));
     // A panic in a resolver and one that never ends are answered too.
-    let execution = AssertUnwindSafe(context::run(kind, &loads, executing)).catch_unwind().instrument(span);
+    let execution = AssertUnwindSafe(loads.drive(executing)).catch_unwind();
     match tokio::time::timeout(settings.request_timeout, execution).await {
         Ok(Ok(response)) => {
             seen.result(&response);
@@ -172,20 +171,28 @@ fn no_token() -> Error {
     Error::fault(FaultCode::Unauthenticated, "Send a token: Authorization: Bearer <token>.")
 }
 
-/// The span of an operation, for logs and traces: its name and kind, never its document or variables.
-pub fn operation_span(prepared: &Prepared, request: &RequestId) -> tracing::Span {
-    let kind = match prepared.kind {
-        OperationType::Query => "query",
-        OperationType::Mutation => "mutation",
-        OperationType::Subscription => "subscription",
-    };
-    span_of(kind, prepared.name.as_deref(), request)
+/// The span of an operation of a socket, for logs and traces: its name and kind, never its document or variables.
+pub fn operation_span(prepared: &Prepared, request: &RequestId) -> Span {
+    span_of(kind_of(prepared), prepared.name.as_deref(), request)
 }
 
 /// The same for an operation of this kind and name.
-pub fn span_of(kind: &'static str, name: Option<&str>, request: &RequestId) -> tracing::Span {
-    let name: String = name.iter().flat_map(|name| name.chars()).take(64).collect();
+pub fn span_of(kind: &'static str, name: Option<&str>, request: &RequestId) -> Span {
+    let name = name.map(shortened);
     tracing::error_span!("operation", request_id = request.as_str(), graphql.operation.type = kind, graphql.operation.name = name)
+}
+
+const fn kind_of(prepared: &Prepared) -> &'static str {
+    match prepared.kind {
+        OperationType::Query => "query",
+        OperationType::Mutation => "mutation",
+        OperationType::Subscription => "subscription",
+    }
+}
+
+/// Names are the client's text, which may be long.
+fn shortened(name: &str) -> &str {
+    &name[..name.floor_char_boundary(64)]
 }
 
 /// The error of an operation that took too long.
@@ -235,7 +242,7 @@ async fn from_body(mut request: Request, is_known: bool, max_upload: usize) -> R
                 discard(request).await;
                 return Err(Refused::too_large(limit));
             }
-            uploads::read(request, limit).await
+            Box::pin(uploads::read(request, limit)).await
         }
         Ok(BodyKind::Json) => Ok(Operation::from_json(&collect(request, limit).await?)?.into_incoming()?),
         // Every multipart request is a mutation, so there is nothing to answer without a token.
@@ -267,6 +274,9 @@ fn body_kind(headers: &HeaderMap) -> Result<BodyKind, Refused> {
         return Err(unsupported("Send one content-type."));
     }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if content_type == "application/json" {
+        return Ok(BodyKind::Json);
+    }
     // spaces may stand before a `;` too (RFC 9110, 5.6.6)
     let content_type = negotiate::split(content_type, ';').into_iter().map(str::trim).collect::<Vec<_>>().join("; ");
     let mime = content_type.parse::<mime::Mime>().ok();

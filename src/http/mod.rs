@@ -49,7 +49,7 @@ mod wire;
 
 pub use ops::{MetricsText, OpsState, ops_router};
 pub use quotas::Quotas;
-pub use router::{ObjectService, router};
+pub use router::{ObjectService, Site, site};
 pub use server::{Timing, serve};
 
 use crate::{graphql::AppSchema, identity::Identity, services::Services};
@@ -132,7 +132,9 @@ impl RequestId {
 
     /// A new id. It identifies a line in the log, nothing that is stored, so it is not injected.
     fn fresh() -> Self {
-        Self(uuid::Uuid::new_v4().simple().to_string().into())
+        let mut text = uuid::Uuid::encode_buffer();
+        let text: &str = uuid::Uuid::new_v4().simple().encode_lower(&mut text);
+        Self(text.into())
     }
 
     /// The id of one operation of a socket.

@@ -5,34 +5,70 @@ use super::document::Prepared;
 use super::respond;
 use crate::error::FaultCode;
 use async_graphql::{Response, Value, parser::types::OperationType};
-use metrics::{Gauge, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use std::{
-    collections::HashSet,
-    sync::{Mutex, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
 /// Most names of operations that become labels; the rest are `other`.
 const MAX_NAMES: usize = 200;
+/// Labels of what has no name, and of names that are none.
+const ANONYMOUS: &str = "anonymous";
+const OTHER: &str = "other";
+/// The transport and the outcome of most operations.
+const HTTP: &str = "http";
+const GOOD: &str = "ok";
 /// Longest such name, in bytes.
 const MAX_NAME: usize = 64;
 
 /// Names of operations that are labels, in the order in which they came. Callers without a token add none.
 #[derive(Debug, Default)]
-pub struct Names(Mutex<HashSet<String>>);
+pub struct Names(Mutex<HashMap<String, Arc<Meters>>>);
+
+/// What is measured of the operations of one name. Finding a metric by its labels takes longer than what many operations do,
+/// so each is found once.
+#[derive(Debug)]
+struct Meters {
+    operation: String,
+    requests: Histogram,
+    resolvers: Histogram,
+    /// Those by HTTP that ended well, which most do.
+    good: OnceLock<Counter>,
+}
 
 impl Names {
-    fn label(&self, name: Option<&str>, is_known_caller: bool) -> String {
-        let Some(name) = name else { return "anonymous".to_owned() };
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = !names.contains(name);
-        if is_new && (!is_known_caller || names.len() >= MAX_NAMES || name.len() > MAX_NAME) {
-            return "other".to_owned();
+    fn meters(&self, name: Option<&str>, is_known_caller: bool) -> Arc<Meters> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut label = name.unwrap_or(ANONYMOUS);
+        let is_new = !all.contains_key(label);
+        if is_new && label != ANONYMOUS && (!is_known_caller || all.len() >= MAX_NAMES || label.len() > MAX_NAME) {
+            label = OTHER;
         }
-        if is_new {
-            names.insert(name.to_owned());
+        if let Some(meters) = all.get(label) {
+            return Arc::clone(meters);
         }
-        name.to_owned()
+        let meters = Arc::new(Meters::new(label));
+        all.insert(label.to_owned(), Arc::clone(&meters));
+        meters
+    }
+}
+
+impl Meters {
+    fn new(operation: &str) -> Self {
+        let operation = operation.to_owned();
+        let requests = histogram!("claimwright_request_duration_seconds", "operation" => operation.clone());
+        let resolvers = histogram!("claimwright_resolvers_duration_seconds", "operation" => operation.clone());
+        Self { operation, requests, resolvers, good: OnceLock::new() }
+    }
+
+    fn count(&self, transport: &'static str, outcome: &'static str) {
+        let counter = || {
+            let labels = [("transport", transport.to_owned()), ("operation", self.operation.clone()), ("outcome", outcome.to_owned())];
+            counter!("claimwright_requests_total", &labels)
+        };
+        if transport == HTTP && outcome == GOOD { self.good.get_or_init(counter).increment(1) } else { counter().increment(1) }
     }
 }
 
@@ -67,8 +103,8 @@ impl Drop for Open {
 pub struct Observation {
     transport: &'static str,
     begun: Instant,
-    operation: Option<String>,
-    outcome: Option<String>,
+    meters: Option<Arc<Meters>>,
+    outcome: Option<&'static str>,
     resolving: Option<Instant>,
     resolvers: Option<Duration>,
     subscription: Option<Open>,
@@ -83,7 +119,7 @@ impl Observation {
         Self {
             transport,
             begun: Instant::now(),
-            operation: None,
+            meters: None,
             outcome: None,
             resolving: None,
             resolvers: None,
@@ -103,7 +139,7 @@ impl Observation {
 
     /// It will be executed, for a caller with a token or without.
     pub fn execute(&mut self, names: &Names, prepared: &Prepared, is_known_caller: bool) {
-        self.operation = Some(names.label(prepared.name.as_deref(), is_known_caller));
+        self.meters = Some(names.meters(prepared.name.as_deref(), is_known_caller));
         if prepared.kind == OperationType::Subscription {
             self.subscription = Some(Open::of(gauge!("claimwright_subscriptions_open")));
         }
@@ -115,23 +151,20 @@ impl Observation {
     pub fn result(&mut self, response: &Response) {
         self.resolvers = self.resolving.map(|since| since.elapsed());
         self.outcome = Some(match response.errors.first() {
-            Some(error) => respond::code_of(error).to_string(),
-            None if self.is_mutation && has_user_errors(&response.data) => "user_error".to_owned(),
-            None => "ok".to_owned(),
+            Some(error) => respond::code_of(error).as_str(),
+            None if self.is_mutation && has_user_errors(&response.data) => "user_error",
+            None => GOOD,
         });
     }
 
     /// It was told an event that was executed for many; with the code of its first error, if it has one.
     pub fn told(&mut self, failed: Option<FaultCode>) {
-        let outcome = failed.map_or("ok", FaultCode::as_str);
-        if self.outcome.as_deref() != Some(outcome) {
-            self.outcome = Some(outcome.to_owned());
-        }
+        self.outcome = Some(failed.map_or(GOOD, FaultCode::as_str));
     }
 
     /// It was refused or failed.
     pub fn fail(&mut self, code: FaultCode) {
-        self.outcome = Some(code.as_str().to_owned());
+        self.outcome = Some(code.as_str());
     }
 }
 
@@ -151,18 +184,16 @@ impl Drop for Observation {
         if self.is_handed_over {
             return;
         }
-        let operation = self.operation.take().unwrap_or_else(|| "unknown".to_owned());
-        let unsaid = if self.subscription.is_some() { "ok" } else { "abandoned" };
-        let outcome = self.outcome.take().unwrap_or_else(|| unsaid.to_owned());
-        let labels = [("transport", self.transport.to_owned()), ("operation", operation.clone()), ("outcome", outcome)];
-        counter!("claimwright_requests_total", &labels).increment(1);
+        let meters = self.meters.take().unwrap_or_else(|| Arc::new(Meters::new("unknown")));
+        let unsaid = if self.subscription.is_some() { GOOD } else { "abandoned" };
+        meters.count(self.transport, self.outcome.unwrap_or(unsaid));
         if self.subscription.is_some() {
             return;
         }
         if let Some(resolvers) = self.resolvers {
-            histogram!("claimwright_resolvers_duration_seconds", "operation" => operation.clone()).record(resolvers);
+            meters.resolvers.record(resolvers);
         }
-        histogram!("claimwright_request_duration_seconds", "operation" => operation).record(self.begun.elapsed());
+        meters.requests.record(self.begun.elapsed());
     }
 }
 
@@ -170,24 +201,27 @@ impl Drop for Observation {
 mod tests {
     use super::*;
     use async_graphql::value;
+    use std::collections::HashSet;
 
     #[test]
     fn hostile_names_share_one_label() {
         let names = Names::default();
-        let labels: HashSet<String> = (0..1_000).map(|n| names.label(Some(&format!("Operation{n}")), true)).collect();
+        let label = |name: Option<&str>| names.meters(name, true).operation.clone();
+        let labels: HashSet<String> = (0..1_000).map(|n| label(Some(&format!("Operation{n}")))).collect();
         assert_eq!(labels.len(), MAX_NAMES + 1);
         assert!(labels.contains("other"));
-        assert_eq!(names.label(Some("Operation7"), true), "Operation7", "who came first stays");
-        assert_eq!(names.label(None, true), "anonymous");
+        assert_eq!(label(Some("Operation7")), "Operation7", "who came first stays");
+        assert_eq!(label(None), "anonymous");
     }
 
     #[test]
     fn callers_without_a_token_take_no_place() {
         let names = Names::default();
-        assert_eq!(names.label(Some("Mine"), false), "other");
-        assert_eq!(names.label(Some(&"x".repeat(MAX_NAME + 1)), true), "other");
-        assert_eq!(names.label(Some("Mine"), true), "Mine");
-        assert_eq!(names.label(Some("Mine"), false), "Mine");
+        let label = |name: &str, is_known| names.meters(Some(name), is_known).operation.clone();
+        assert_eq!(label("Mine", false), "other");
+        assert_eq!(label(&"x".repeat(MAX_NAME + 1), true), "other");
+        assert_eq!(label("Mine", true), "Mine");
+        assert_eq!(label("Mine", false), "Mine");
     }
 
     #[test]

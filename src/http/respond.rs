@@ -6,14 +6,14 @@ use crate::{
     error::{Error, FaultCode, Problem, ProblemCode},
     graphql::{failures, rate_limits::Charge},
 };
-use async_graphql::{ErrorExtensionValues, Pos, ServerError, Value, value};
+use async_graphql::{ErrorExtensionValues, Pos, ServerError, Value};
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 /// Most errors of a request error, and of a result: no amplification.
 const MAX_REQUEST_ERRORS: usize = 5;
@@ -311,13 +311,13 @@ impl Reply {
     }
 
     /// The result of an execution.
-    pub fn result(&self, mut response: async_graphql::Response) -> Response {
-        if let Some(charged) = &self.charge {
-            charged.extend(&mut response);
-        }
+    pub fn result(&self, response: async_graphql::Response) -> Response {
         match finish(response, &self.request) {
             Outcome::Errors(errors) => self.errors(self.request_error_status(), &errors),
-            Outcome::Result(text) => self.body(StatusCode::OK, text),
+            Outcome::Result(mut text) => {
+                self.charge.iter().for_each(|charged| charged.extend(&mut text));
+                self.body(StatusCode::OK, text)
+            }
         }
     }
 
@@ -330,20 +330,22 @@ impl Reply {
 
     fn errors(&self, status: StatusCode, errors: &str) -> Response {
         // A value of GraphQL shows itself as GraphQL, not as JSON.
-        let cost = self.charge.as_ref().and_then(|charged| serde_json::to_string(&charged.cost()).ok());
-        let extensions = cost.map(|cost| format!(r#","extensions":{{"cost":{cost}}}"#));
-        self.body(status, format!(r#"{{"errors":{errors}{}}}"#, extensions.unwrap_or_default()))
+        let mut text = format!(r#"{{"errors":{errors}}}"#);
+        self.charge.iter().for_each(|charged| charged.extend(&mut text));
+        self.body(status, text)
     }
 
     fn body(&self, status: StatusCode, text: String) -> Response {
-        let headers = [
-            (header::CONTENT_TYPE, self.media.content_type()),
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            (header::VARY, HeaderValue::from_static("accept")),
-        ];
         let length = Length(text.capacity());
-        let mut response = (status, headers, Body::from(text)).into_response();
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = status;
         response.extensions_mut().insert(length);
+        let headers = response.headers_mut();
+        // for all that it gets on its way out
+        headers.reserve(16);
+        headers.insert(header::CONTENT_TYPE, self.media.content_type());
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::VARY, HeaderValue::from_static("accept"));
         if let Some(charged) = &self.charge {
             charged.write(response.headers_mut());
         }
@@ -361,20 +363,21 @@ pub struct Charged {
 }
 
 impl Charged {
-    /// Adds `extensions.cost` to a result.
-    pub fn extend(&self, response: &mut async_graphql::Response) {
-        response.extensions.insert("cost".to_owned(), self.cost());
-    }
-
-    /// `extensions.cost`: what was asked for and what of it was charged (all or nothing), and where the caller stands,
-    /// which is null without a limit.
-    fn cost(&self) -> Value {
+    /// Adds `extensions.cost` to the text of an answer, which has no extensions of its own: what was asked for and what of it
+    /// was charged (all or nothing), and where the caller stands, which is null without a limit.
+    pub fn extend(&self, answer: &mut String) {
         let allowance = self.charge.allowance.as_ref();
         let is_refused = allowance.is_some_and(|allowance| allowance.refused.is_some());
+        let or_null = |value: Option<u64>| value.map_or(Cow::Borrowed("null"), |value| value.to_string().into());
         let (remaining, restore) =
             (allowance.map(|allowance| allowance.remaining), allowance.map(|allowance| allowance.restore_per_second));
-        let actual = if is_refused { 0 } else { self.charge.cost };
-        value!({ "requested": (self.charge.cost), "actual": actual, "remaining": remaining, "restoreRate": restore })
+        let (requested, actual) = (self.charge.cost, if is_refused { 0 } else { self.charge.cost });
+        let (remaining, restore) = (or_null(remaining.map(u64::from)), or_null(restore.map(u64::from)));
+        // the brace that ends it
+        answer.pop();
+        answer.push_str(&format!(
+            r#","extensions":{{"cost":{{"requested":{requested},"actual":{actual},"remaining":{remaining},"restoreRate":{restore}}}}}}}"#
+        ));
     }
 
     /// Adds the `RateLimit` headers, if there is a limit.

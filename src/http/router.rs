@@ -22,27 +22,37 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    middleware::{self, Next},
     response::Response,
-    routing::{any, get},
+    routing::get,
 };
-use futures::FutureExt;
+use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
-use tower::{Layer, ServiceExt, util::BoxCloneSyncService};
+use hyper::body::Body as _;
+use std::{
+    convert::Infallible,
+    future::ready,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_http::{
     CompressionLevel,
     compression::{
         CompressionLayer,
         predicate::{NotForContentType, Predicate, SizeAbove},
     },
-    cors::{AllowOrigin, CorsLayer},
+    cors::{AllowOrigin, Cors, CorsLayer},
     timeout::{TimeoutBody, TimeoutLayer},
 };
 use tracing::Instrument;
 
 /// Serves presigned links of the embedded object store.
 pub type ObjectService = BoxCloneSyncService<Request, Response, Infallible>;
+
+/// Every request has an answer.
+type Answered<T = Response> = std::result::Result<T, Infallible>;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Bodies below this size, in bytes, are not worth compressing.
@@ -56,11 +66,26 @@ const ALWAYS: [(HeaderName, &str); 4] = [
     (header::X_FRAME_OPTIONS, "DENY"),
 ];
 
+/// Everything that is served at one address. Cheap to clone.
+#[derive(Clone)]
+pub struct Site {
+    front: Arc<Front>,
+    /// Statically composed: every layer of a router is a box and a clone of all that is below it.
+    within: Cors<Dispatch>,
+}
+
+/// Where requests go once they are let in: GraphQL at once, all else by the routes.
+#[derive(Clone)]
+struct Dispatch {
+    front: Arc<Front>,
+    routes: Router,
+}
+
 /// All routes. `objects` serves `/claimwright/{*key}` when the object store is embedded.
 ///
 /// # Errors
 /// INTERNAL if the schema cannot be read.
-pub fn router(state: HttpState, objects: Option<ObjectService>) -> Result<Router> {
+pub fn site(state: HttpState, objects: Option<ObjectService>) -> Result<Site> {
     let types = SchemaTypes::of(&state.schema.sdl())?;
     let rules = Rules::new(types, state.settings.introspection);
     let ops = OpsState { health: state.services.health.clone(), metrics: Arc::clone(&state.metrics), shutdown: state.shutdown.clone() };
@@ -68,17 +93,12 @@ pub fn router(state: HttpState, objects: Option<ObjectService>) -> Result<Router
     let places = Places::new(quotas);
     let front = Arc::new(Front { state, rules, names: Names::default(), places, groups: Groups::default() });
     let routes = Router::new()
-        .route("/graphql", any(graphql::handle))
         .route("/", get(playground::index))
         .merge(ops::routes(ops))
         .route("/.well-known/jwks.json", get(jwks))
         .fallback(playground::file_or_not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(
-            CompressionLayer::new()
-                .quality(CompressionLevel::Fastest)
-                .compress_when(SizeAbove::new(COMPRESS_ABOVE).and(NotForContentType::SSE)),
-        );
+        .layer(compression());
     // Objects are documents, which are compressed already, and their answers are signed for as they are.
     let routes = match objects {
         // They may be large, so each piece has to come in time, and the whole in much more.
@@ -89,15 +109,46 @@ pub fn router(state: HttpState, objects: Option<ObjectService>) -> Result<Router
         }
         None => routes,
     };
-    Ok(routes
-        .layer(middleware::from_fn(guard))
-        .layer(cors(front.clone()))
-        .layer(middleware::from_fn_with_state(front.clone(), enter))
-        .with_state(front))
+    let routes = routes.with_state(Arc::clone(&front));
+    Ok(Site { within: cors(Arc::clone(&front)).layer(Dispatch { front: Arc::clone(&front), routes }), front })
+}
+
+impl Service<Request> for Site {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Answered>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Answered<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        Box::pin(enter(self.clone(), request))
+    }
+}
+
+impl Service<Request> for Dispatch {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Answered>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Answered<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let id = RequestId::of(request.extensions());
+        if request.uri().path() == "/graphql" {
+            Box::pin(guarded(id, operation(Arc::clone(&self.front), request)))
+        } else {
+            Box::pin(guarded(id, self.routes.clone().oneshot(request)))
+        }
+    }
 }
 
 /// The first thing that a request meets: it gets its id and is let in if it is for a host that is served.
-async fn enter(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
+async fn enter(site: Site, mut request: Request) -> Answered {
+    let Site { front, mut within } = site;
     let id = RequestId::fresh();
     request.extensions_mut().insert(id.clone());
     let is_served =
@@ -107,14 +158,19 @@ async fn enter(State(front): State<Arc<Front>>, mut request: Request, next: Next
         let span = tracing::error_span!(
             "request",
             request_id = id.as_str(),
-            http.request.method = %request.method(),
+            http.request.method = request.method().as_str(),
             url.path = request.uri().path(),
+            graphql.operation.type = tracing::field::Empty,
+            graphql.operation.name = tracing::field::Empty,
             http.response.status_code = tracing::field::Empty,
             otel.kind = "server"
         );
         trace::follow(&span, request.headers().get("traceparent").and_then(|value| value.to_str().ok()));
-        let response = next.run(request).instrument(span.clone()).await;
-        span.record("http.response.status_code", response.status().as_u16());
+        let response = within.call(request).instrument(span.clone()).await?;
+        // no line follows that it would stand in
+        if trace::is_collected(&span) {
+            span.record("http.response.status_code", response.status().as_u16());
+        }
         response
     } else {
         graphql::discard(request).await;
@@ -131,7 +187,33 @@ async fn enter(State(front): State<Arc<Front>>, mut request: Request, next: Next
     if front.state.settings.public_url.starts_with("https://") {
         headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(HeaderValue::from_static("max-age=31536000"));
     }
-    response
+    Ok(response)
+}
+
+/// A panic outside of an operation is an answer too, with the id that is in the log.
+async fn guarded(id: RequestId, answer: impl Future<Output = Answered>) -> Answered {
+    let answered = AssertUnwindSafe(answer).catch_unwind().await;
+    answered.unwrap_or_else(|_| Ok(refuse(id, &respond::internal("a handler panicked").into())))
+}
+
+async fn operation(front: Arc<Front>, request: Request) -> Answered {
+    let encodings: Vec<HeaderValue> = request.headers().get_all(header::ACCEPT_ENCODING).iter().cloned().collect();
+    let response = graphql::handle(front, request).await;
+    let is_long = response.body().size_hint().exact().is_some_and(|bytes| bytes > COMPRESS_ABOVE);
+    if encodings.is_empty() || !is_long { Ok(response) } else { compressed(encodings, response).await }
+}
+
+/// Compresses an answer if the client takes one of the encodings, by the layer that compresses everything else.
+async fn compressed(encodings: Vec<HeaderValue>, response: Response) -> Answered {
+    let mut request = http::Request::new(());
+    request.headers_mut().extend(encodings.into_iter().map(|value| (header::ACCEPT_ENCODING, value)));
+    let mut response = Some(response);
+    let answer = service_fn(move |_| ready(Ok::<_, Infallible>(response.take().unwrap_or_default())));
+    Ok(compression().layer(answer).oneshot(request).await?.map(Body::new))
+}
+
+fn compression() -> CompressionLayer<impl Predicate> {
+    CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(SizeAbove::new(COMPRESS_ABOVE).and(NotForContentType::SSE))
 }
 
 /// Browsers of other origins may call the API if the configuration names them. No cookies are involved.
@@ -155,13 +237,6 @@ fn cors(front: Arc<Front>) -> CorsLayer {
 
 fn refuse(id: RequestId, refused: &Refused) -> Response {
     Reply { media: Media::Json, request: id, charge: None }.refuse(refused)
-}
-
-/// A panic outside of an operation is an answer too, with the id that is in the log.
-async fn guard(request: Request, next: Next) -> Response {
-    let id = RequestId::of(request.extensions());
-    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    answered.unwrap_or_else(|_| refuse(id, &respond::internal("a handler panicked").into()))
 }
 
 async fn method_not_allowed(request: Request) -> Response {

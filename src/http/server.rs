@@ -1,5 +1,5 @@
 //! Serving: accepts connections, bounds how long each may be silent, idle or unread, drains on shutdown. hyper's own builder
-//! is used because `axum::serve` has no time-outs. It must not know routes.
+//! is used because `axum::serve` has no time-outs. It must not know routes. What it serves is always ready.
 
 use super::{
     backlog::{Backlog, Length},
@@ -8,13 +8,13 @@ use super::{
     wire::{Protocol, Wire},
 };
 use crate::error::{Error, Result};
-use axum::{Router, body::Body};
+use axum::{body::Body, extract::Request, response::Response};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -24,7 +24,7 @@ use tokio_util::{
     sync::CancellationToken,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
-use tower::ServiceExt;
+use tower::Service;
 
 /// Largest head of a request, in bytes.
 const MAX_HEAD: u32 = 64 << 10;
@@ -85,7 +85,10 @@ async fn place(places: &Arc<Semaphore>, were_taken: &mut bool) -> Option<Place> 
 ///
 /// # Errors
 /// INTERNAL if the listener has no address.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, timing: Timing) -> Result<()> {
+pub async fn serve<S>(listener: TcpListener, site: S, shutdown: CancellationToken, timing: Timing) -> Result<()>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
     let address = listener.local_addr().map_err(Error::internal)?;
     let (open, cut) = (TaskTracker::new(), CancellationToken::new());
     let builder = builder(timing.head);
@@ -109,12 +112,12 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
                 continue;
             }
         };
-        let (builder, router, shutdown, cut) = (builder.clone(), router.clone(), shutdown.clone(), cut.clone());
+        let (builder, site, shutdown, cut) = (builder.clone(), site.clone(), shutdown.clone(), cut.clone());
         let backlog = backlog.clone();
         let connection = Connection { peer, _open: open.token(), _place: place };
         open.spawn(async move {
             tokio::select! {
-                () = converse(stream, connection, &builder, router, timing, &backlog, &shutdown) => {}
+                () = converse(stream, connection, &builder, site, timing, &backlog, &shutdown) => {}
                 () = cut.cancelled() => {}
             }
         });
@@ -143,15 +146,17 @@ fn builder(head: Duration) -> Builder<TokioExecutor> {
 }
 
 /// Serves one connection until its peer or the process has had enough, or the peer keeps it for nothing.
-async fn converse(
+async fn converse<S>(
     stream: TcpStream,
     connection: Connection,
     builder: &Builder<TokioExecutor>,
-    router: Router,
+    site: S,
     timing: Timing,
     backlog: &Backlog,
     shutdown: &CancellationToken,
-) {
+) where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
     prepare(&stream);
     let write = || backlog.patience(timing.write);
     let mut wire = Wire::new(stream, timing.write, backlog.clone());
@@ -165,7 +170,7 @@ async fn converse(
     let answers = backlog.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(connection.clone());
-        let (exchange, answered) = (begun.enter(), router.clone().oneshot(request.map(Body::new)));
+        let (exchange, answered) = (begun.enter(), site.clone().call(request.map(Body::new)));
         let answers = answers.clone();
         async move {
             answered.await.map(|response| {

@@ -22,7 +22,6 @@ use claims::Claims;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, errors::ErrorKind};
 use moka::future::Cache;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Tells the time.
@@ -94,15 +93,16 @@ pub struct Identity {
     keys: jwks::Keys,
     clock: Clock,
     issuer: Option<Arc<LocalIssuer>>,
-    signed: Cache<[u8; 32], Arc<Signed>>,
+    signed: Cache<blake3::Hash, Arc<Signed>>,
 }
 
-/// A token whose signature was found good: the most expensive part of many requests is done once. Everything else is checked
+/// A token whose signature was found good: the most expensive part of many requests is done once. What can change is checked
 /// each time, so a token that ends, or whose key the issuer takes back, is refused at once.
 struct Signed {
     key_id: String,
     key: Arc<DecodingKey>,
-    claims: Claims,
+    /// What the claims say; whom they are for cannot change.
+    principal: Arc<Principal>,
 }
 
 impl fmt::Debug for Identity {
@@ -136,16 +136,17 @@ impl Identity {
     ///
     /// # Errors
     /// What is wrong with the token; claims are looked at only once the signature is known to be good.
-    pub async fn verify(&self, token: &str) -> Result<Principal, IdentityError> {
+    pub async fn verify(&self, token: &str) -> Result<Arc<Principal>, IdentityError> {
         let now = (self.clock)();
         if token.len() > MAX_TOKEN {
             return Err(IdentityError::Malformed("it is longer than 8 KB"));
         }
-        let hash: [u8; 32] = Sha256::digest(token).into();
+        let hash = blake3::hash(token.as_bytes());
         if let Some(signed) = self.signed.get(&hash).await
             && Arc::ptr_eq(&self.keys.find(&signed.key_id, now).await?, &signed.key)
         {
-            return signed.claims.principal(&self.trust, now);
+            // it had begun, so what is left to check is whether it has ended
+            return if signed.principal.expires_at <= now { Err(IdentityError::Expired) } else { Ok(Arc::clone(&signed.principal)) };
         }
         let key_id = key_id(token)?;
         let key = self.keys.find(&key_id, now).await?;
@@ -158,8 +159,8 @@ impl Identity {
             ErrorKind::Json(_) => IdentityError::BadClaims("one is missing or of the wrong type"),
             _ => IdentityError::Malformed("it cannot be decoded"),
         })?;
-        let signed = Signed { key_id, key, claims: claims.claims };
-        let principal = signed.claims.principal(&self.trust, now)?;
+        let principal = Arc::new(claims.claims.principal(&self.trust, now)?);
+        let signed = Signed { key_id, key, principal: Arc::clone(&principal) };
         self.signed.insert(hash, Arc::new(signed)).await;
         Ok(principal)
     }

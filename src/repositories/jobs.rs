@@ -134,6 +134,16 @@ pub async fn finish_in(tx: &mut Tx, job: &ClaimedJob) -> Result<()> {
     if gone == 1 { Ok(()) } else { Err(Error::internal(LostClaim)) }
 }
 
+/// Ends a job that has no effect in the database.
+///
+/// # Errors
+/// As [`finish_in`] says.
+pub async fn finish(db: &Db, job: &ClaimedJob) -> Result<()> {
+    let mut tx = db.begin_single(Scope::Everything).await?;
+    finish_in(&mut tx, job).await?;
+    tx.commit().await
+}
+
 /// Gives a job back to be done again after a while.
 ///
 /// # Errors
@@ -238,7 +248,7 @@ pub async fn delete_of_runs_in(tx: &mut Tx, runs: &[RunId]) -> Result<()> {
 /// # Errors
 /// As the database says.
 pub async fn claim(db: &Db, lane: &str, worker: Uuid, limit: i64) -> Result<Vec<ClaimedJob>> {
-    let mut tx = db.begin(Scope::Everything).await?;
+    let mut tx = db.begin_single(Scope::Everything).await?;
     // MATERIALIZED: an `IN (SELECT … LIMIT)` may be run again and take more rows
     let sql = tx.sql(
         "WITH c AS MATERIALIZED (SELECT id AS cid FROM job_queue WHERE lane = $1 AND state = 0 ORDER BY turn, id LIMIT $3 FOR UPDATE SKIP LOCKED)
@@ -348,7 +358,7 @@ pub async fn promote(db: &Db, now: DateTime<Utc>) -> Result<u64> {
     if due.is_none() {
         return Ok(0);
     }
-    let mut tx = db.begin(Scope::Everything).await?;
+    let mut tx = db.begin_single(Scope::Everything).await?;
     let promoted = on!(tx, c => sqlx::query("UPDATE job_queue SET state = 0 WHERE state = 1 AND due_ms <= $1").bind(now)
         .execute(c).await?.rows_affected());
     tx.commit().await?;
@@ -360,7 +370,7 @@ pub async fn promote(db: &Db, now: DateTime<Utc>) -> Result<u64> {
 /// # Errors
 /// As the database says.
 pub async fn give_back(db: &Db, worker: Uuid, job: Uuid) -> Result<()> {
-    let mut tx = db.begin(Scope::Everything).await?;
+    let mut tx = db.begin_single(Scope::Everything).await?;
     on!(tx, c => sqlx::query("UPDATE job_queue SET state = 0, claimed_by = NULL WHERE id = $1 AND state = 2 AND claimed_by = $2")
         .bind(job).bind(worker).execute(c).await.map(drop)?);
     tx.commit().await
@@ -371,7 +381,7 @@ pub async fn give_back(db: &Db, worker: Uuid, job: Uuid) -> Result<()> {
 /// # Errors
 /// As the database says.
 pub async fn bury(db: &Db, job: &ClaimedJob, why: &str) -> Result<()> {
-    let mut tx = db.begin(Scope::Everything).await?;
+    let mut tx = db.begin_single(Scope::Everything).await?;
     on!(tx, c => sqlx::query("UPDATE job_queue SET state = 3, claimed_by = NULL, failure = $3 WHERE id = $1 AND claimed_by = $2")
         .bind(job.id).bind(job.worker).bind(why).execute(c).await.map(drop)?);
     tx.commit().await
@@ -382,7 +392,7 @@ pub async fn bury(db: &Db, job: &ClaimedJob, why: &str) -> Result<()> {
 /// # Errors
 /// As the database says.
 pub async fn retry(db: &Db, job: &ClaimedJob, after: Duration, now: DateTime<Utc>) -> Result<()> {
-    let mut tx = db.begin(Scope::Everything).await?;
+    let mut tx = db.begin_single(Scope::Everything).await?;
     if retry_in(&mut tx, job, after, now).await.is_ok() {
         tx.commit().await?;
     }

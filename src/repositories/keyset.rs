@@ -61,11 +61,27 @@ pub fn pages_of_parents(columns: &str, from: Sql, parent: &str, keys: &[SortKey]
 /// Rows of [`pages_of_parents`] as a page for each parent; parents without rows are absent.
 #[must_use]
 pub fn group_pages<K: Eq + Hash, T>(rows: Vec<(K, T, Position)>, request: &PageRequest) -> HashMap<K, Page<T>> {
-    let mut grouped: HashMap<K, Vec<(T, Position)>> = HashMap::new();
-    for (parent, row, at) in rows {
-        grouped.entry(parent).or_default().push((row, at));
+    let rows = rows.into_iter().map(|(parent, row, at)| (parent, (row, at)));
+    grouped(rows).into_iter().map(|(parent, rows)| (parent, Page::from_rows(rows, request))).collect()
+}
+
+/// Rows by their key. Those of one key mostly come one after the other, so a key is looked for once for all of them.
+pub fn grouped<K: Eq + Hash, T>(rows: impl IntoIterator<Item = (K, T)>) -> HashMap<K, Vec<T>> {
+    let mut all: HashMap<K, Vec<T>> = HashMap::new();
+    let (mut current, mut group) = (None, Vec::new());
+    for (key, row) in rows {
+        if let Some(ended) = current.take_if(|current| *current != key) {
+            // the next one is probably as long
+            let next = Vec::with_capacity(group.len());
+            all.entry(ended).or_default().append(&mut std::mem::replace(&mut group, next));
+        }
+        current.get_or_insert(key);
+        group.push(row);
     }
-    grouped.into_iter().map(|(parent, rows)| (parent, Page::from_rows(rows, request))).collect()
+    if let Some(ended) = current {
+        all.entry(ended).or_default().append(&mut group);
+    }
+    all
 }
 
 fn order(keys: &[SortKey], request: &PageRequest) -> String {
@@ -99,5 +115,17 @@ fn arg(value: &KeyValue) -> Arg {
         KeyValue::Int(number) => Arg::Int(*number),
         KeyValue::Micros(micros) => Arg::Time(DateTime::from_timestamp_micros(*micros).unwrap_or_default()),
         KeyValue::Id(id) => Arg::Id(*id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_grouped_in_their_order_whether_or_not_those_of_a_key_come_together() {
+        let rows = [(1, 'a'), (1, 'b'), (2, 'c'), (1, 'd'), (3, 'e'), (3, 'f')];
+        assert_eq!(grouped(rows), HashMap::from([(1, vec!['a', 'b', 'd']), (2, vec!['c']), (3, vec!['e', 'f'])]));
+        assert_eq!(grouped(Vec::<(i32, char)>::new()), HashMap::new());
     }
 }

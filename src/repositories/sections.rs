@@ -1,7 +1,7 @@
 //! Rows of sections and their revisions. Sections are narrow; texts are read only where they are asked for.
 
 use super::db::{Arg, Narrow, Sql, Tx, Word, id_list};
-use super::keyset::{SortKey, group_pages, pages_of_parents};
+use super::keyset::{SortKey, group_pages, grouped, pages_of_parents};
 use crate::domain::ids::{AttemptId, ProjectId, RevisionId, SectionId, UserId, WorkspaceId};
 use crate::domain::paging::{KeyValue, Page, PageRequest, Position};
 use crate::domain::sections::{Revision, RevisionSource, Section, SectionParts, SectionState, SectionWithText};
@@ -223,12 +223,8 @@ pub async fn load_parts(
     parts: SectionParts,
 ) -> Result<HashMap<ProjectId, Vec<Section>>> {
     let sql = of_projects(tx, &Row::columns(parts), "", workspace, ids);
-    let mut found: HashMap<ProjectId, Vec<Section>> = HashMap::new();
-    for row in sql.fetch_parts::<Row>(tx, parts).await? {
-        let section = Section::from(row);
-        found.entry(section.project).or_default().push(section);
-    }
-    Ok(found)
+    let rows = sql.fetch_parts::<Row>(tx, parts).await?.into_iter().map(Section::from);
+    Ok(grouped(rows.map(|section| (section.project, section))))
 }
 
 /// As [`load_parts`], with the newest text of each section, in one statement.
@@ -243,12 +239,9 @@ pub async fn load_parts_with_texts(
 ) -> Result<HashMap<ProjectId, Vec<SectionWithText>>> {
     let join = "LEFT JOIN section_revisions r ON r.section_id = s.id AND r.number = s.revision";
     let sql = of_projects(tx, &WithText::columns(parts), join, workspace, ids);
-    let mut found: HashMap<ProjectId, Vec<SectionWithText>> = HashMap::new();
-    for WithText { row, text } in sql.fetch_parts::<WithText>(tx, parts).await? {
-        let section = Section::from(row);
-        found.entry(section.project).or_default().push(SectionWithText { section, text: text.unwrap_or_default() });
-    }
-    Ok(found)
+    let with_text = |WithText { row, text }| SectionWithText { section: Section::from(row), text: text.unwrap_or_default() };
+    let rows = sql.fetch_parts::<WithText>(tx, parts).await?.into_iter().map(with_text);
+    Ok(grouped(rows.map(|found| (found.section.project, found))))
 }
 
 fn of_projects(tx: &Tx, columns: &str, join: &str, workspace: WorkspaceId, ids: &[ProjectId]) -> Sql {

@@ -29,11 +29,6 @@ pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 /// A source of new ids, injected so that tests can choose them.
 pub type IdSource = Arc<dyn Fn() -> Uuid + Send + Sync>;
 
-/// Runs a query whose reads share a connection of the database where they come one after the other.
-pub async fn reading<F: Future>(query: F) -> F::Output {
-    Db::keeping_reader(query).await
-}
-
 /// A quota and what keeps it.
 #[derive(Debug, Clone)]
 pub struct Limit {

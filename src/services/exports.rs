@@ -285,9 +285,7 @@ impl Exports {
         for key in &work.keys {
             self.core.store.delete(key).await?;
         }
-        let mut unit = self.core.begin(job.workspace()).await?;
-        jobs::finish_in(&mut unit.tx, job).await?;
-        unit.commit().await
+        jobs::finish(&self.core.db, job).await
     }
 
     /// An export.

@@ -16,6 +16,7 @@ mod chaos;
 mod client;
 mod clients;
 mod cognito;
+mod connections;
 mod contract;
 mod corpora;
 mod crash;

@@ -2,9 +2,9 @@
 //! Here and in its siblings is all the SQL of the product; nothing here decides anything.
 
 mod ids;
-mod kept;
 mod narrow;
 mod postgres;
+mod shelf;
 mod sql;
 mod timing;
 mod unspanned;
@@ -20,7 +20,7 @@ use log::LevelFilter;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{ConnectOptions, FromRow, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{ConnectOptions, FromRow, PgConnection, PgPool, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub struct Db {
 
 #[derive(Debug, Clone)]
 enum Pools {
-    Postgres(PgPool),
+    Postgres(shelf::Shelf),
     /// One writer and several read-only readers: `SQLite` has one writer at a time anyway, and waiting for it in a pool
     /// is fair where waiting for its lock is not.
     Sqlite {
@@ -73,8 +73,7 @@ pub struct Tx {
 
 #[derive(Debug)]
 enum Session {
-    Postgres(Transaction<'static, Postgres>),
-    PostgresRead(kept::Reader),
+    Postgres(shelf::Lent),
     Sqlite(Transaction<'static, Sqlite>),
     SqliteRead(PoolConnection<Sqlite>),
 }
@@ -95,7 +94,9 @@ macro_rules! on {
         match $tx.conn() {
             $crate::repositories::db::Conn::Postgres($c) => {
                 let _until_it_ends = $crate::repositories::db::Timed::statement();
-                $body
+                let value = $body;
+                $tx.ended();
+                value
             }
             $crate::repositories::db::Conn::Sqlite($c) => {
                 let _until_it_ends = $crate::repositories::db::Timed::statement();
@@ -111,7 +112,7 @@ impl Db {
     /// # Errors
     /// `UNAVAILABLE` if it cannot be reached; `INTERNAL` if it is too old or a migration fails.
     pub async fn open(url: &str, connections: u32) -> Result<Self> {
-        Ok(Self { pools: Pools::Postgres(postgres::open(url, connections).await?), statements: Arc::default() })
+        Ok(Self { pools: Pools::Postgres(shelf::Shelf::new(postgres::open(url, connections).await?)), statements: Arc::default() })
     }
 
     /// Opens an `SQLite` file.
@@ -148,14 +149,23 @@ impl Db {
     pub async fn begin(&self, scope: impl Into<Scope>) -> Result<Tx> {
         let _until_it_is_ready = Timed::acquire("write");
         let session = match &self.pools {
-            Pools::Postgres(pool) => {
-                kept::let_go();
-                Session::Postgres(postgres::begin(pool, scope.into()).await?)
-            }
+            Pools::Postgres(shelf) => Session::Postgres(shelf.begin(scope.into()).await?),
             // a deferred BEGIN that reads and then writes would fail with SQLITE_BUSY_SNAPSHOT, whatever the time-out
             Pools::Sqlite { write, .. } => Session::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
         };
         Ok(Tx { session, statements: Arc::clone(&self.statements) })
+    }
+
+    /// A session for one statement that writes: on `PostgreSQL` a statement is a transaction by itself, which saves two round
+    /// trips and a commit of its own. [`Tx::commit`] it all the same; a second statement would not be taken back with it.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` if no connection can be had.
+    pub async fn begin_single(&self, scope: impl Into<Scope>) -> Result<Tx> {
+        match &self.pools {
+            Pools::Postgres(_) => self.read(scope).await,
+            Pools::Sqlite { .. } => self.begin(scope).await,
+        }
     }
 
     /// A connection for reading: no transaction, each statement sees what is committed when it runs.
@@ -165,16 +175,10 @@ impl Db {
     pub async fn read(&self, scope: impl Into<Scope>) -> Result<Tx> {
         let _until_it_is_ready = Timed::acquire("read");
         let session = match &self.pools {
-            Pools::Postgres(pool) => Session::PostgresRead(kept::acquire(pool, scope.into()).await?),
+            Pools::Postgres(shelf) => Session::Postgres(shelf.read(scope.into()).await?),
             Pools::Sqlite { read, .. } => Session::SqliteRead(read.acquire().await?),
         };
         Ok(Tx { session, statements: Arc::clone(&self.statements) })
-    }
-
-    /// Runs a query of which all that is read one after the other is read over one connection. Only for what ends soon:
-    /// the connection is kept until then.
-    pub async fn keeping_reader<F: Future>(query: F) -> F::Output {
-        kept::keeping(query).await
     }
 
     /// Asks the database a trivial question.
@@ -195,9 +199,9 @@ impl Db {
 
     /// The pool of `PostgreSQL`, for its notifications; none on `SQLite`.
     #[must_use]
-    pub const fn postgres(&self) -> Option<&PgPool> {
+    pub fn postgres(&self) -> Option<&PgPool> {
         match &self.pools {
-            Pools::Postgres(pool) => Some(pool),
+            Pools::Postgres(shelf) => Some(shelf.pool()),
             Pools::Sqlite { .. } => None,
         }
     }
@@ -205,7 +209,7 @@ impl Db {
     /// Closes all connections.
     pub async fn close(&self) {
         match &self.pools {
-            Pools::Postgres(pool) => pool.close().await,
+            Pools::Postgres(shelf) => shelf.close().await,
             Pools::Sqlite { read, write } => {
                 read.close().await;
                 write.close().await;
@@ -219,10 +223,20 @@ impl Tx {
     pub fn conn(&mut self) -> Conn<'_> {
         self.statements.fetch_add(1, Ordering::Relaxed);
         match &mut self.session {
-            Session::Postgres(tx) => Conn::Postgres(tx),
-            Session::PostgresRead(connection) => Conn::Postgres(connection),
+            Session::Postgres(lent) => {
+                lent.begun();
+                Conn::Postgres(lent)
+            }
             Session::Sqlite(tx) => Conn::Sqlite(tx),
             Session::SqliteRead(connection) => Conn::Sqlite(connection),
+        }
+    }
+
+    /// The statement for which the connection was asked last has ended well. Without that the connection is tested before it
+    /// is used again: whoever is interrupted may leave it with an answer under way.
+    pub const fn ended(&mut self) {
+        if let Session::Postgres(lent) = &mut self.session {
+            lent.ended();
         }
     }
 
@@ -233,9 +247,9 @@ impl Tx {
     pub async fn commit(self) -> Result<()> {
         let _until_it_lasts = Timed::commit();
         match self.session {
-            Session::Postgres(tx) => tx.commit().await?,
+            Session::Postgres(lent) => lent.commit().await?,
             Session::Sqlite(tx) => tx.commit().await?,
-            Session::PostgresRead(_) | Session::SqliteRead(_) => {}
+            Session::SqliteRead(_) => {}
         }
         Ok(())
     }
@@ -249,7 +263,7 @@ impl Tx {
     /// True on `PostgreSQL`.
     #[must_use]
     pub const fn is_postgres(&self) -> bool {
-        matches!(self.session, Session::Postgres(_) | Session::PostgresRead(_))
+        matches!(self.session, Session::Postgres(_))
     }
 
     /// The condition that a column's value is in a list of ids, bound by [`id_list`] at the place `$n`. Within a sub-select

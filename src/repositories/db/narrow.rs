@@ -41,6 +41,7 @@ impl Sql {
         let rows: sqlx::Result<Vec<R>> = match tx.conn() {
             Conn::Postgres(c) => {
                 let rows = unspanned(sqlx::query_with(AssertSqlSafe(text), super::sql::for_postgres(args)?).fetch_all(c)).await?;
+                tx.ended();
                 rows.iter().map(|row| R::from_postgres(row, parts)).collect()
             }
             Conn::Sqlite(c) => {

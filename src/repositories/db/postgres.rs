@@ -5,9 +5,8 @@
 use super::Scope;
 use crate::error::{Error, Result};
 use sqlx::migrate::{Migrate, Migrator};
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -97,52 +96,26 @@ async fn create_service_role(connection: &mut PgConnection) -> Result<()> {
 }
 
 /// The statement that says whose rows a session is for; `local` until the end of the transaction.
-fn declare(scope: Scope, local: &str) -> String {
+pub(super) fn declare(scope: Scope, local: &str) -> String {
     match scope {
         Scope::Workspace(workspace) => format!("SET {local} claimwright.workspace = '{}'", workspace.0),
         Scope::Everything => format!("SET {local} claimwright.workspace = '*'"),
     }
 }
 
-/// Begins a transaction in a scope, in one round trip.
-pub(super) async fn begin(pool: &PgPool, scope: Scope) -> Result<Transaction<'static, Postgres>> {
-    let statement = format!("BEGIN; {}", declare(scope, "LOCAL"));
-    let mut stale = Stale::of(pool);
-    loop {
-        match pool.begin_with(AssertSqlSafe(statement.clone())).await {
-            Err(error) if stale.may_be(&error) => {}
-            begun => return Ok(begun?),
-        }
-    }
-}
-
-/// Takes a connection for reading in a scope.
-pub(super) async fn acquire(pool: &PgPool, scope: Scope) -> Result<PoolConnection<Postgres>> {
-    let statement = declare(scope, "");
-    let mut stale = Stale::of(pool);
-    loop {
-        let mut connection = pool.acquire().await?;
-        match connection.execute(AssertSqlSafe(statement.clone())).await {
-            Err(error) if stale.may_be(&error) => {}
-            Err(error) => return Err(error.into()),
-            Ok(_) => return Ok(connection),
-        }
-    }
-}
-
 /// Connections that may have died in the pool, as all of them have when the server was restarted. Each is met once, and
 /// leaves the pool by that; a failure to make a new one is final.
-struct Stale {
+pub(super) struct Stale {
     left: u32,
 }
 
 impl Stale {
-    fn of(pool: &PgPool) -> Self {
+    pub(super) fn of(pool: &PgPool) -> Self {
         Self { left: pool.size() }
     }
 
     /// True if an error may be that of a connection that had died before.
-    fn may_be(&mut self, error: &sqlx::Error) -> bool {
+    pub(super) fn may_be(&mut self, error: &sqlx::Error) -> bool {
         let is_one = self.left > 0 && is_broken(error);
         if is_one {
             self.left -= 1;

@@ -84,10 +84,12 @@ impl Sql {
     pub async fn fetch_all<R: BothRow>(self, tx: &mut Tx) -> Result<Vec<R>> {
         let (text, args) = self.take();
         let _until_it_ends = Timed::statement();
-        Ok(match tx.conn() {
+        let rows = match tx.conn() {
             Conn::Postgres(c) => unspanned(sqlx::query_as_with(AssertSqlSafe(text), for_postgres(args)?).fetch_all(c)).await?,
             Conn::Sqlite(c) => unspanned(sqlx::query_as_with(AssertSqlSafe(text), for_sqlite(args)?).fetch_all(c)).await?,
-        })
+        };
+        tx.ended();
+        Ok(rows)
     }
 
     pub(super) fn take(self) -> (String, Vec<Arg>) {

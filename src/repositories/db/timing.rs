@@ -44,17 +44,18 @@ impl Db {
     /// Sets the gauges of the pools to what they are now.
     pub fn observe_pools(&self) {
         match &self.pools {
-            Pools::Postgres(pool) => observe("main", pool),
+            Pools::Postgres(shelf) => observe("main", shelf.pool(), shelf.resting()),
             Pools::Sqlite { read, write } => {
-                observe("read", read);
-                observe("write", write);
+                observe("read", read, 0);
+                observe("write", write, 0);
             }
         }
     }
 }
 
-fn observe<D: sqlx::Database>(name: &'static str, pool: &Pool<D>) {
-    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+/// Of a pool and what rests in front of it.
+fn observe<D: sqlx::Database>(name: &'static str, pool: &Pool<D>, resting: usize) {
+    let idle = u32::try_from(pool.num_idle() + resting).unwrap_or(u32::MAX);
     let used = pool.size().saturating_sub(idle);
     gauge!("claimwright_database_connections", "pool" => name, "state" => "idle").set(f64::from(idle));
     gauge!("claimwright_database_connections", "pool" => name, "state" => "used").set(f64::from(used));
