@@ -42,7 +42,9 @@ fn object(input: &DeriveInput, fields: &Fields) -> Result<TokenStream> {
         let Some(ident) = &field.ident else { return Err(Error::new_spanned(field, "fields have names")) };
         let schema_name = text(&of_field, "name").unwrap_or_else(|| camel_case(&ident.to_string()));
         let ty = &field.ty;
-        finds.push(quote!(#schema_name => (#number, <#ty as ::graphql_gate::Output>::compile(compiler, fields)?, None),));
+        finds.push(
+            quote!(#schema_name => (#number, <#ty as ::graphql_gate::Output>::compile(compiler, fields)?, Ok(::std::boxed::Box::new(()))),),
+        );
         gathers.push(quote!(#number => ::graphql_gate::Output::gather(&self.#ident, step.plan(), rows),));
         writes.push(quote!(#number => writer.field(step, &self.#ident),));
         number += 1;

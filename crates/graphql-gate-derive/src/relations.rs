@@ -148,17 +148,16 @@ impl Relation {
             #name => Some((
                 ::graphql_gate::hidden::FIRST_RELATION + #number,
                 compiler.behind_a_relation(|compiler| <#ty as ::graphql_gate::Output>::compile(compiler, fields))?,
-                Some(::std::boxed::Box::new((#(#reads,)*))),
+                (|| Ok(::std::boxed::Box::new((#(#reads,)*)) as _))(),
             )),
         })
     }
 
     /// How it is loaded for all rows of a level.
     fn arm(&self, number: u16) -> TokenStream {
-        let (method, names) = (&self.method.sig.ident, self.argument_names());
+        let (method, names, ty) = (&self.method.sig.ident, self.argument_names(), &self.ty);
         let types = self.arguments.iter().map(|argument| &argument.ty);
         let values = if self.is_for_all {
-            let ty = &self.ty;
             let load = self.load_name();
             let selection = self.has_selection.then(|| quote!(step.plan(),));
             quote! {
@@ -178,8 +177,9 @@ impl Relation {
         };
         quote! {
             #number => {
-                let Some((#(#names,)*)) = ::graphql_gate::hidden::args_of::<(#(#types,)*)>(step) else {
-                    return ::core::default::Default::default();
+                let (#(#names,)*) = match ::graphql_gate::hidden::args_of::<(#(#types,)*)>(step) {
+                    Ok(arguments) => arguments,
+                    Err(error) => return ::graphql_gate::hidden::Column::failed::<#ty>(rows.len(), &error),
                 };
                 #values
                 ::graphql_gate::hidden::render_step(&values, step, ctx).await

@@ -15,7 +15,7 @@ pub trait Output: Send + Sync {
     /// What a selection set asks of this type.
     ///
     /// # Errors
-    /// An argument that cannot be read.
+    /// A selection of too many fields. Arguments that cannot be read fail their fields later, where they are executed.
     fn compile<'a>(compiler: &Compiler<'_, 'a>, fields: &Fields<'a>) -> ServerResult<Plan> {
         let _ = (compiler, fields);
         Ok(Plan::default())

@@ -59,8 +59,8 @@ pub struct Step {
     pub(crate) plan: Plan,
 }
 
-/// Arguments of a field, as a tuple.
-pub type Args = Option<Box<dyn Any + Send + Sync>>;
+/// Arguments of a field, as a tuple, or why they cannot be read: that fails the field wherever it is executed, and no other.
+pub type Args = ServerResult<Box<dyn Any + Send + Sync>>;
 
 impl Step {
     /// The number of the field.
@@ -155,7 +155,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
     /// The plan of an object. `find` tells the fields of its type by name; `loader` loads its relations.
     ///
     /// # Errors
-    /// An argument that cannot be read.
+    /// Too many fields, or one that `find` does not know.
     pub fn object(
         &self,
         type_name: &str,
@@ -176,7 +176,8 @@ impl<'c, 'a> Compiler<'c, 'a> {
         }
         for (key, fields) in by_key {
             let name = &fields.first.node.name.node;
-            let found = if name == "__typename" { Some((TYPENAME, Plan::default(), None)) } else { find(self, name, &fields)? };
+            let found: Found =
+                if name == "__typename" { Some((TYPENAME, Plan::default(), Ok(Box::new(())))) } else { find(self, name, &fields)? };
             // what a type does not have was refused by validation: here the two do not agree on a name
             let unknown = || ServerError::new(format!("{type_name}.{name} is unknown to the gate"), Some(fields.first.pos));
             let (field, inner, args) = found.ok_or_else(unknown)?;
@@ -261,7 +262,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
 /// What is asked of the field that a resolver is about to answer, so that it can load just that.
 ///
 /// # Errors
-/// An argument that cannot be read.
+/// As [`Output::compile`](crate::Output::compile) says.
 pub fn selection<T: crate::Output>(ctx: &Context<'_>) -> ServerResult<Plan> {
     if ctx.data_opt::<Stock>().is_some() {
         return Ok(Plan::open());

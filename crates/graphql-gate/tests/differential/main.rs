@@ -98,6 +98,32 @@ async fn failures_are_null_where_they_may_be_and_go_up_where_not() {
 }
 
 #[tokio::test]
+async fn an_argument_that_cannot_be_read_fails_its_field_only() {
+    let answer = same("{ maybeAuthors { id books(first: -1) { title } } ok: author(id: 3) { name } }").await;
+    assert!(answer.contains("\"maybeAuthors\":[null,null,null,null],\"ok\":{"), "{answer}");
+    assert!(answer.contains("\"locations\":[{\"line\":1,\"column\":34}],\"path\":[\"maybeAuthors\",1,\"books\"]"), "{answer}");
+    same("query($n: Int = -1) { author(id: 2) { name maybeFriend { id books(first: $n) { title author { name } } } } }").await;
+    same("{ author(id: 2) { name maybeFriend { name friends { id shelf(first: -1) { totalCount } } } } }").await;
+    same("{ nodes { id ... on Author { books(first: -1) { pages } } } }").await;
+    same(
+        "{ authors(first: 0) { books(first: -1) { title } } author(id: 2) { books(first: 0) { author { books(first: -1) { title } } } } }",
+    )
+    .await;
+}
+
+/// The stock executor fails what is around such a field although the field itself may be null.
+#[tokio::test]
+async fn an_argument_that_cannot_be_read_makes_its_field_null_where_it_may_be() {
+    let query = "query($n: Int = -1) { author(id: 2) { id friend: maybeFriend(after: $n) { name } } ok: author(id: 3) { id } }";
+    let (gated, stock) = both(&Document { text: query.to_owned(), variables: "{}".to_owned() }).await;
+    let data = "{\"data\":{\"author\":{\"id\":\"a2\",\"friend\":null},\"ok\":{\"id\":\"a3\"}}";
+    let (errors, of_stock) = (gated.strip_prefix(data).expect(&gated), stock.split_once(",\"errors\"").expect(&stock));
+    assert_eq!(of_stock.0, "{\"data\":{\"author\":null,\"ok\":{\"id\":\"a3\"}}");
+    assert_eq!(errors, format!(",\"errors\"{}", of_stock.1));
+    assert!(errors.contains("\"path\":[\"author\",\"friend\"]"), "{errors}");
+}
+
+#[tokio::test]
 async fn mutations_and_subscriptions() {
     use futures_util::StreamExt;
     same("mutation { a: rename(id: 1, name: \"x\") { author { name books(first: 1) { title } } problems } b: rename(id: 99, name: \"y\") { author { name } problems } }").await;

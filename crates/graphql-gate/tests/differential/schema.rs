@@ -153,8 +153,8 @@ impl Author {
         (self.number + 1..self.number + 3).map(Author::new).collect()
     }
 
-    async fn maybe_friend(authors: &[&Self], _ctx: &Context<'_>) -> Result<Vec<Option<Author>>> {
-        Ok(authors.iter().map(|author| (author.number < 5).then(|| Author::new(author.number + 3))).collect())
+    async fn maybe_friend(authors: &[&Self], _ctx: &Context<'_>, #[graphql(default = 3)] after: u32) -> Result<Vec<Option<Author>>> {
+        Ok(authors.iter().map(|author| (author.number < 5).then(|| Author::new(author.number + after))).collect())
     }
 
     /// Fails for all rows at once, and may not.
