@@ -123,6 +123,24 @@ async fn an_argument_that_cannot_be_read_makes_its_field_null_where_it_may_be() 
     assert!(errors.contains("\"path\":[\"author\",\"friend\"]"), "{errors}");
 }
 
+/// The stock executor writes null even where the schema says that nothing is null.
+#[tokio::test]
+async fn numbers_that_are_not_finite_are_failures() {
+    let document = |text: &str| Document { text: text.to_owned(), variables: "{}".to_owned() };
+    let (gated, stock) = both(&document("{ maybeAuthors { odds } }")).await;
+    assert_eq!(stock, r#"{"data":{"maybeAuthors":[{"odds":null},{"odds":1.0},null,{"odds":null}]}}"#);
+    let errors = [0, 3].map(|row| {
+        format!(r#"{{"message":"Float cannot represent inf","locations":[{{"line":1,"column":18}}],"path":["maybeAuthors",{row},"odds"]}}"#)
+    });
+    assert_eq!(gated, format!(r#"{{"data":{{"maybeAuthors":[null,{{"odds":1.0}},null,null]}},"errors":[{}]}}"#, errors.join(",")));
+
+    let (gated, stock) = both(&document("{ author(id: 1) { maybeOdds } }")).await;
+    let (data, errors) = gated.split_at(stock.len() - 1);
+    assert_eq!(data, stock.strip_suffix('}').expect("an object"));
+    let error = r#"{"message":"Float cannot represent NaN","locations":[{"line":1,"column":19}],"path":["author","maybeOdds",0]}"#;
+    assert_eq!(errors, format!(",\"errors\":[{error}]}}"));
+}
+
 #[tokio::test]
 async fn mutations_and_subscriptions() {
     use futures_util::StreamExt;
@@ -162,6 +180,8 @@ async fn thousands_of_documents_are_answered_alike() {
         } else {
             generator.leave_out = ["must", "broken"].map(str::to_owned).into();
         }
+        // not finite: the stock executor does not see that they have failed
+        generator.leave_out.extend(["odds", "maybeOdds"].map(str::to_owned));
         let mut at = seed;
         let mut values = |_: &str, _: &str, argument: &str, _: &str| {
             at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

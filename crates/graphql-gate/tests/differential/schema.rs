@@ -157,6 +157,16 @@ impl Author {
         Ok(authors.iter().map(|author| (author.number < 5).then(|| Author::new(author.number + after))).collect())
     }
 
+    /// Not finite for most, which the specification makes a failure.
+    fn odds(&self) -> f64 {
+        1.0 / f64::from(self.number % 2)
+    }
+
+    /// The same where it may be null, as 32 bits.
+    fn maybe_odds(&self) -> Vec<Option<f32>> {
+        vec![Some(f32::NAN), Some(1.1), None, Some(f32::MIN_POSITIVE), Some(-0.0), Some(1e21)]
+    }
+
     /// Fails for all rows at once, and may not.
     async fn broken(authors: &[&Self], _ctx: &Context<'_>) -> Result<Vec<Vec<Book>>> {
         Err(Error::new(if authors.is_empty() { "nobody" } else { "the shelf is broken" }))
