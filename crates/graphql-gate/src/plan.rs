@@ -2,11 +2,13 @@
 
 use crate::gate::Stock;
 use crate::load::Loader;
+use crate::plans::plan;
 use async_graphql::parser::types::{Field, Selection, SelectionSet};
 use async_graphql::{Context, ContextSelectionSet, InputType, Name, Pos, Positioned, ServerError, ServerResult};
 use std::any::Any;
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Most fields of a plan, counted for every type that they may be asked of.
 const MAX_STEPS: usize = 50_000;
@@ -181,7 +183,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
             // what a type does not have was refused by validation: here the two do not agree on a name
             let unknown = || ServerError::new(format!("{type_name}.{name} is unknown to the gate"), Some(fields.first.pos));
             let (field, inner, args) = found.ok_or_else(unknown)?;
-            let lead = format!("{}\"{key}\":", if plan.steps.is_empty() { "" } else { "," });
+            let lead = [if plan.steps.is_empty() { "\"" } else { ",\"" }, key.as_str(), "\":"].concat();
             let step = Step { key: key.clone(), lead, name: name.clone(), field, slot: slots, pos: fields.first.pos, args, plan: inner };
             slots += usize::from(step.is_relation());
             self.steps.set(self.steps.get() + 1);
@@ -263,10 +265,9 @@ impl<'c, 'a> Compiler<'c, 'a> {
 ///
 /// # Errors
 /// As [`Output::compile`](crate::Output::compile) says.
-pub fn selection<T: crate::Output>(ctx: &Context<'_>) -> ServerResult<Plan> {
+pub fn selection<T: crate::Output>(ctx: &Context<'_>) -> ServerResult<Arc<Plan>> {
     if ctx.data_opt::<Stock>().is_some() {
-        return Ok(Plan::open());
+        return Ok(Arc::new(Plan::open()));
     }
-    let set = ctx.with_selection_set(&ctx.item.node.selection_set);
-    T::compile(&Compiler::new(&set), &Fields::one(ctx.item))
+    plan::<T>(&ctx.with_selection_set(&ctx.item.node.selection_set), ctx.item)
 }

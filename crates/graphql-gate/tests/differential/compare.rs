@@ -4,9 +4,9 @@ use crate::schema::{TestSchema, schema};
 use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::{Request, Response, ServerError, Variables};
 use graphql_gate::generate::{Document, Generator, Variable};
-use graphql_gate::{MergedRoots, Stock, failures, respond};
+use graphql_gate::{MergedRoots, Plans, Stock, failures, respond};
 use std::collections::HashSet;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 static SCHEMA: LazyLock<TestSchema> = LazyLock::new(schema);
 static GENERATOR: LazyLock<Generator> = LazyLock::new(|| Generator::new(&SCHEMA.sdl(), 0).expect("a schema"));
@@ -53,11 +53,19 @@ pub async fn both(document: &Document) -> (String, String) {
     let stock = once_each(SCHEMA.execute(request().data(Stock)).await);
     let gated = if parsed.as_ref().is_some_and(repeats_a_key) {
         // roots are executed by async-graphql
-        once_each(SCHEMA.execute(request().data(MergedRoots)).await)
+        text(once_each(SCHEMA.execute(request().data(MergedRoots)).await))
     } else {
-        SCHEMA.execute(request()).await
+        let gated = text(SCHEMA.execute(request()).await);
+        if let Some(plans) = parsed.as_ref().and_then(Plans::of).map(Arc::new) {
+            // compiled by the first of them, and taken from there by the second
+            for _ in 0..2 {
+                let again = text(SCHEMA.execute(request().data(Arc::clone(&plans))).await);
+                assert!(again == gated, "with kept plans: {} {}{}", document.text, document.variables, differ_at(&again, &gated));
+            }
+        }
+        gated
     };
-    (text(gated), text(stock))
+    (gated, text(stock))
 }
 
 /// Asks both; gives the answer.
