@@ -1,7 +1,9 @@
 //! What the attribute `#[graphql(…)]` says, as far as it concerns a gate.
 
+use heck::{ToLowerCamelCase, ToPascalCase};
+use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
-use syn::{Attribute, Error, Expr, Lit, Meta, Result, Token};
+use syn::{Attribute, Error, Expr, Ident, Lit, Meta, Result, Token};
 
 /// The items of all attributes of a name, such as `graphql`.
 pub fn items(attributes: &[Attribute], name: &str) -> Result<Vec<Meta>> {
@@ -52,32 +54,20 @@ pub fn refuse(items: &[Meta], names: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// `total_count` as `totalCount`: async-graphql's default for fields and arguments.
-pub fn camel_case(name: &str) -> String {
-    let name = name.strip_prefix("r#").unwrap_or(name);
-    let mut out = String::with_capacity(name.len());
-    let mut after_underscore = false;
-    for c in name.chars() {
-        match c {
-            '_' if !out.is_empty() => after_underscore = true,
-            c if after_underscore => {
-                out.extend(c.to_uppercase());
-                after_underscore = false;
-            }
-            c => out.push(c),
-        }
-    }
-    out
+/// The name of a field or an argument, unless its attributes say another. By the library that async-graphql's macros use, for
+/// no two agree on digits, underscores and runs of capitals.
+pub fn name_of(ident: &Ident, items: &[Meta]) -> String {
+    text(items, "name").unwrap_or_else(|| ident.unraw().to_string().to_lower_camel_case())
+}
+
+/// The name of a type, likewise.
+pub fn type_name_of(ident: &Ident, items: &[Meta]) -> String {
+    text(items, "name").unwrap_or_else(|| ident.to_string().to_pascal_case())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_those_of_the_schema() {
-        assert_eq!(["id", "total_count", "r#type", "a_b_c", "score2"].map(camel_case), ["id", "totalCount", "type", "aBC", "score2"]);
-    }
 
     #[test]
     fn items_are_found_and_what_would_be_passed_over_is_refused() {

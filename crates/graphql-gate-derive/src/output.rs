@@ -1,6 +1,6 @@
 //! `#[derive(Output)]`: on structs and on the enums of interfaces, unions and words.
 
-use crate::attributes::{camel_case, items, refuse, says, text};
+use crate::attributes::{items, name_of, refuse, says, type_name_of};
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Data, DataEnum, DeriveInput, Error, Fields, Result};
@@ -30,7 +30,7 @@ fn object(input: &DeriveInput, fields: &Fields) -> Result<TokenStream> {
     let of_type = items(&input.attrs, "graphql")?;
     refuse(&of_type, NOT_DONE)?;
     let name = &input.ident;
-    let type_name = text(&of_type, "name").unwrap_or_else(|| name.to_string());
+    let type_name = type_name_of(name, &of_type);
     let (mut finds, mut gathers, mut writes) = (Vec::new(), Vec::new(), Vec::new());
     let mut number = 0_u16;
     for field in fields {
@@ -40,9 +40,11 @@ fn object(input: &DeriveInput, fields: &Fields) -> Result<TokenStream> {
         }
         refuse(&of_field, NOT_DONE)?;
         let Some(ident) = &field.ident else { return Err(Error::new_spanned(field, "fields have names")) };
-        let schema_name = text(&of_field, "name").unwrap_or_else(|| camel_case(&ident.to_string()));
+        let schema_name = name_of(ident, &of_field);
         let ty = &field.ty;
-        finds.push(quote!(#schema_name => (#number, <#ty as ::graphql_gate::Output>::compile(compiler, fields)?, None),));
+        finds.push(
+            quote!(#schema_name => (#number, <#ty as ::graphql_gate::Output>::compile(compiler, fields)?, Ok(::std::boxed::Box::new(()))),),
+        );
         gathers.push(quote!(#number => ::graphql_gate::Output::gather(&self.#ident, step.plan(), rows),));
         writes.push(quote!(#number => writer.field(step, &self.#ident),));
         number += 1;

@@ -1,7 +1,7 @@
 //! `#[relations]`: the fields of an object that are not in its struct. Each becomes a method under async-graphql's
 //! `ComplexObject`, which makes the schema, and a relation that a gate loads for all rows of a level.
 
-use crate::attributes::{camel_case, items, refuse, says, text, value};
+use crate::attributes::{items, name_of, refuse, says, text, value};
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::{
@@ -134,13 +134,13 @@ impl Relation {
 
     /// How the field is compiled.
     fn find(&self, number: u16, of_method: &[syn::Meta]) -> Result<TokenStream> {
-        let name = text(of_method, "name").unwrap_or_else(|| camel_case(&self.method.sig.ident.to_string()));
+        let name = name_of(&self.method.sig.ident, of_method);
         let ty = &self.ty;
         let mut reads = Vec::new();
         for Argument { attributes, ident, ty } in &self.arguments {
             let of_argument = items(attributes, "graphql")?;
             refuse(&of_argument, &["validator", "process_with"])?;
-            let name = text(&of_argument, "name").unwrap_or_else(|| camel_case(&ident.to_string()));
+            let name = name_of(ident, &of_argument);
             let default = default_of(&of_argument)?.map_or_else(|| quote!(None), |default| quote!(Some(|| -> #ty { #default })));
             reads.push(quote!(compiler.argument::<#ty>(fields, #name, #default)?));
         }
@@ -148,17 +148,16 @@ impl Relation {
             #name => Some((
                 ::graphql_gate::hidden::FIRST_RELATION + #number,
                 compiler.behind_a_relation(|compiler| <#ty as ::graphql_gate::Output>::compile(compiler, fields))?,
-                Some(::std::boxed::Box::new((#(#reads,)*))),
+                (|| Ok(::std::boxed::Box::new((#(#reads,)*)) as _))(),
             )),
         })
     }
 
     /// How it is loaded for all rows of a level.
     fn arm(&self, number: u16) -> TokenStream {
-        let (method, names) = (&self.method.sig.ident, self.argument_names());
+        let (method, names, ty) = (&self.method.sig.ident, self.argument_names(), &self.ty);
         let types = self.arguments.iter().map(|argument| &argument.ty);
         let values = if self.is_for_all {
-            let ty = &self.ty;
             let load = self.load_name();
             let selection = self.has_selection.then(|| quote!(step.plan(),));
             quote! {
@@ -178,8 +177,9 @@ impl Relation {
         };
         quote! {
             #number => {
-                let Some((#(#names,)*)) = ::graphql_gate::hidden::args_of::<(#(#types,)*)>(step) else {
-                    return ::core::default::Default::default();
+                let (#(#names,)*) = match ::graphql_gate::hidden::args_of::<(#(#types,)*)>(step) {
+                    Ok(arguments) => arguments,
+                    Err(error) => return ::graphql_gate::hidden::Column::failed::<#ty>(rows.len(), &error),
                 };
                 #values
                 ::graphql_gate::hidden::render_step(&values, step, ctx).await

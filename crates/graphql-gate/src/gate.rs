@@ -2,7 +2,7 @@
 //! text through async-graphql's executor. It must not know how a response is sent.
 
 use crate::load::render;
-use crate::plan::{Compiler, Fields};
+use crate::plans::plan;
 use crate::{Output, failures};
 use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::types::Field;
@@ -50,7 +50,7 @@ impl<T: Output + OutputType> OutputType for Gate<T> {
         if set.data_opt::<Stock>().is_some() {
             return self.0.resolve(set, field).await;
         }
-        let plan = T::compile(&Compiler::new(set), &Fields::one(field))?;
+        let plan = plan::<T>(set, field)?;
         let ctx: Context<'_> = set.query_env.create_context(set.schema_env, set.path_node, field, set.execute_data);
         let (text, errors) = render(slice::from_ref(&self.0), &plan, field.pos, &ctx).await.into_one();
         let root = || set.path_node.as_ref().map(failures::path_of).unwrap_or_default();

@@ -1,10 +1,10 @@
 //! Random documents for a schema, to compare two ways of answering them: nested selections, fragments of both kinds,
 //! aliases, repeated fields, directives, variables. All are valid: keys say which field of which type with which arguments
-//! they are, so that fields can merge. The same seed gives the same documents.
+//! they are, so that fields can merge. The same seed, or the same bytes, give the same documents.
 
 use async_graphql::parser::parse_schema;
 use async_graphql::parser::types::{BaseType, FieldDefinition, InputValueDefinition, Type, TypeKind, TypeSystemDefinition};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 
 /// A document with its variables, as JSON.
@@ -12,14 +12,34 @@ use std::fmt::Write;
 pub struct Document {
     /// The text.
     pub text: String,
-    /// Its variables: booleans for directives.
+    /// Its variables: booleans for directives, and those of arguments.
     pub variables: String,
+}
+
+impl Document {
+    /// One without variables.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        Self { text: text.to_owned(), variables: "{}".to_owned() }
+    }
+}
+
+/// A variable that the values of arguments may name.
+#[derive(Debug, Clone)]
+pub struct Variable {
+    /// With its dollar sign.
+    pub name: &'static str,
+    /// Its type, and what it is if nothing is sent.
+    pub declared: &'static str,
+    /// What is sent, as JSON.
+    pub sent: Option<String>,
 }
 
 /// Gives a value for an argument, in GraphQL's notation: by type and field, and the name and type of the argument. `None`
 /// leaves it out; the field is not asked for if it is required.
 pub type Values<'v> = dyn FnMut(&str, &str, &str, &str) -> Option<String> + 'v;
 
+#[derive(Clone)]
 struct Field {
     name: String,
     ty: Type,
@@ -27,11 +47,12 @@ struct Field {
 }
 
 /// Makes documents.
+#[derive(Clone)]
 pub struct Generator {
     fields: BTreeMap<String, Vec<Field>>,
     /// Types of interfaces and unions.
     possible: BTreeMap<String, Vec<String>>,
-    state: u64,
+    choices: Choices,
     fragments: Vec<String>,
     /// Fields are left out once the document has so many.
     left: usize,
@@ -39,6 +60,15 @@ pub struct Generator {
     pub leave_out: BTreeSet<String>,
     /// Whether a key may occur more than once in an object.
     pub repeats: bool,
+    /// Variables for arguments; those that are named are declared.
+    pub variables: Vec<Variable>,
+}
+
+/// What a generator chooses by.
+#[derive(Clone)]
+enum Choices {
+    Seed(u64),
+    Bytes(VecDeque<u8>),
 }
 
 impl Generator {
@@ -71,15 +101,22 @@ impl Generator {
         Ok(Self {
             fields,
             possible,
-            state: seed.wrapping_mul(2).wrapping_add(1),
+            choices: Choices::Seed(seed.wrapping_mul(2).wrapping_add(1)),
             fragments: Vec::new(),
             left: 0,
             leave_out: BTreeSet::new(),
             repeats: true,
+            variables: Vec::new(),
         })
     }
 
-    /// A query over these fields of a root type, so deep at most and of about so many fields.
+    /// The same with a byte for every choice, as a fuzzer has them; after the last one little is chosen.
+    #[must_use]
+    pub fn by_bytes(&self, bytes: &[u8]) -> Self {
+        Self { choices: Choices::Bytes(bytes.iter().copied().collect()), ..self.clone() }
+    }
+
+    /// A query (of the root `Mutation`, a mutation) over these fields of a root type, so deep at most and of about so many fields.
     pub fn query(&mut self, root: &str, of: &[&str], depth: usize, size: usize, values: &mut Values<'_>) -> Document {
         self.fragments.clear();
         self.left = size;
@@ -90,15 +127,22 @@ impl Generator {
             self.field(root, name, depth, &mut body, values);
         }
         let fragments = self.fragments.concat();
-        let used = |name: &str| body.contains(name) || fragments.contains(name);
-        let mut declared: Vec<&str> = Vec::new();
-        declared.extend(used("$on)").then_some("$on: Boolean! = true"));
-        declared.extend(used("$off)").then_some("$off: Boolean! = false"));
+        let is_name = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        let is_in = |text: &str, name: &str| text.match_indices(name).any(|(at, _)| !is_name(text.as_bytes().get(at + name.len())));
+        let used = |name: &str| is_in(&body, name) || is_in(&fragments, name);
+        let on = (used("$on") && self.chance(2)).then(|| self.chance(2).to_string());
+        let directives = [
+            Variable { name: "$on", declared: "Boolean! = true", sent: on },
+            Variable { name: "$off", declared: "Boolean! = false", sent: None },
+        ];
+        let variables: Vec<_> = directives.iter().chain(&self.variables).filter(|variable| used(variable.name)).collect();
+        let declared: Vec<_> = variables.iter().map(|variable| format!("{}: {}", variable.name, variable.declared)).collect();
         let declared = if declared.is_empty() { String::new() } else { format!("({})", declared.join(", ")) };
-        let text = format!("query Q{declared} {{ {body}}} {fragments}");
-        let sends = used("$on)") && self.chance(2);
-        let variables = if sends { format!("{{\"on\":{}}}", self.chance(2)) } else { "{}".to_owned() };
-        Document { text, variables }
+        let sent = |variable: &&Variable| Some(format!("\"{}\":{}", &variable.name[1..], variable.sent.as_deref()?));
+        let sent: Vec<_> = variables.iter().filter_map(sent).collect();
+        let operation = if root == "Mutation" { "mutation" } else { "query" };
+        let text = format!("{operation} Q{declared} {{ {body}}} {fragments}");
+        Document { text, variables: format!("{{{}}}", sent.join(",")) }
     }
 
     fn selection(&mut self, ty: &str, depth: usize, out: &mut String, values: &mut Values<'_>) {
@@ -121,7 +165,8 @@ impl Generator {
             self.selection(&member, depth, &mut inner, values);
             self.spread(&member, &inner, out);
         }
-        if self.repeats && self.chance(6) && names.len() > 1 {
+        if self.repeats && self.left > 0 && self.chance(6) && names.len() > 1 {
+            self.left -= 1;
             let mut inner = String::new();
             self.selection(ty, depth, &mut inner, values);
             self.spread(ty, &inner, out);
@@ -194,10 +239,16 @@ impl Generator {
     }
 
     fn next(&mut self) -> u64 {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        self.state
+        match &mut self.choices {
+            Choices::Seed(state) => {
+                *state ^= *state << 13;
+                *state ^= *state >> 7;
+                *state ^= *state << 17;
+                *state
+            }
+            // of `chance`, no
+            Choices::Bytes(bytes) => bytes.pop_front().map_or(1, u64::from),
+        }
     }
 
     /// A number below `n`.

@@ -6,7 +6,7 @@ pub use crate::write::{Null, Writer};
 pub use async_graphql;
 pub use futures_util::future::{BoxFuture, join_all};
 
-use async_graphql::{Error, ServerResult};
+use async_graphql::{Error, ServerError, ServerResult};
 
 /// An object's relations, by name.
 pub trait Relations: Sized + Send + Sync + 'static {
@@ -16,7 +16,7 @@ pub trait Relations: Sized + Send + Sync + 'static {
     /// Compiles one.
     ///
     /// # Errors
-    /// An argument that cannot be read.
+    /// As `compile` says.
     fn find<'a>(compiler: &Compiler<'_, 'a>, name: &str, fields: &Fields<'a>) -> ServerResult<Found>;
 }
 
@@ -26,9 +26,12 @@ pub fn rows_of<'r, T: 'static>(rows: &'r [Row<'r>]) -> Vec<&'r T> {
 }
 
 /// The arguments of a step.
-#[must_use]
-pub fn args_of<T: 'static>(step: &Step) -> Option<&T> {
-    step.args.as_ref().and_then(|args| args.downcast_ref())
+///
+/// # Errors
+/// Why they cannot be read.
+pub fn args_of<T: 'static>(step: &Step) -> ServerResult<&T> {
+    let args = step.args.as_ref().map_err(Clone::clone)?;
+    args.downcast_ref().ok_or_else(|| ServerError::new("the arguments are those of another field", Some(step.pos)))
 }
 
 /// What a load for all rows gives for one of them: failures of the load are failures of each row.

@@ -27,6 +27,13 @@ pub struct Column {
 }
 
 impl Column {
+    /// What a relation gave that failed before anything was loaded: a failure for each row.
+    #[must_use]
+    pub fn failed<T: Output>(rows: usize, error: &ServerError) -> Self {
+        let errors = (0..rows).map(|row| (row, error.clone())).collect();
+        Self { text: String::new(), cells: vec![(0, true); rows], errors, nullable: T::NULLABLE }
+    }
+
     /// The text of a row; `None` if it has failed.
     pub(crate) fn text_of(&self, row: usize) -> Option<&str> {
         let start = row.checked_sub(1).map_or(Some(0), |before| self.cells.get(before).map(|(end, _)| *end))?;

@@ -3,7 +3,7 @@
 use crate::load::Rows;
 use crate::plan::{Compiler, Fields, Plan};
 use crate::write::{Null, Writer};
-use async_graphql::{Error, ID, ServerResult};
+use async_graphql::{Error, ID, Number, ServerResult};
 use std::sync::Arc;
 
 /// A value whose own fields are at hand. It says what is asked of it, which objects within it have relations to be loaded,
@@ -15,7 +15,7 @@ pub trait Output: Send + Sync {
     /// What a selection set asks of this type.
     ///
     /// # Errors
-    /// An argument that cannot be read.
+    /// A selection of too many fields. Arguments that cannot be read fail their fields later, where they are executed.
     fn compile<'a>(compiler: &Compiler<'_, 'a>, fields: &Fields<'a>) -> ServerResult<Plan> {
         let _ = (compiler, fields);
         Ok(Plan::default())
@@ -40,10 +40,20 @@ impl Output for bool {
     }
 }
 
+/// A number that is not finite has failed (3.5.2 of the specification).
 impl Output for f64 {
     fn write(&self, _: &Plan, writer: &mut Writer) -> Result<(), Null> {
-        writer.value(&async_graphql::Value::from(*self));
+        let Some(number) = Number::from_f64(*self) else {
+            return Err(writer.fail(Error::new(format!("Float cannot represent {self}"))));
+        };
+        writer.raw(&number.to_string());
         Ok(())
+    }
+}
+
+impl Output for f32 {
+    fn write(&self, plan: &Plan, writer: &mut Writer) -> Result<(), Null> {
+        f64::from(*self).write(plan, writer)
     }
 }
 
@@ -57,7 +67,7 @@ macro_rules! whole_numbers {
         })*
     };
 }
-whole_numbers!(i8, i16, i32, i64, u8, u16, u32, u64, usize);
+whole_numbers!(i8, i16, i32, i64, isize, u8, u16, u32, u64, usize);
 
 impl Output for str {
     fn write(&self, _: &Plan, writer: &mut Writer) -> Result<(), Null> {

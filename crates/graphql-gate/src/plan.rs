@@ -2,11 +2,13 @@
 
 use crate::gate::Stock;
 use crate::load::Loader;
+use crate::plans::plan;
 use async_graphql::parser::types::{Field, Selection, SelectionSet};
 use async_graphql::{Context, ContextSelectionSet, InputType, Name, Pos, Positioned, ServerError, ServerResult};
 use std::any::Any;
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Most fields of a plan, counted for every type that they may be asked of.
 const MAX_STEPS: usize = 50_000;
@@ -59,8 +61,8 @@ pub struct Step {
     pub(crate) plan: Plan,
 }
 
-/// Arguments of a field, as a tuple.
-pub type Args = Option<Box<dyn Any + Send + Sync>>;
+/// Arguments of a field, as a tuple, or why they cannot be read: that fails the field wherever it is executed, and no other.
+pub type Args = ServerResult<Box<dyn Any + Send + Sync>>;
 
 impl Step {
     /// The number of the field.
@@ -155,7 +157,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
     /// The plan of an object. `find` tells the fields of its type by name; `loader` loads its relations.
     ///
     /// # Errors
-    /// An argument that cannot be read.
+    /// Too many fields, or one that `find` does not know.
     pub fn object(
         &self,
         type_name: &str,
@@ -176,11 +178,12 @@ impl<'c, 'a> Compiler<'c, 'a> {
         }
         for (key, fields) in by_key {
             let name = &fields.first.node.name.node;
-            let found = if name == "__typename" { Some((TYPENAME, Plan::default(), None)) } else { find(self, name, &fields)? };
+            let found: Found =
+                if name == "__typename" { Some((TYPENAME, Plan::default(), Ok(Box::new(())))) } else { find(self, name, &fields)? };
             // what a type does not have was refused by validation: here the two do not agree on a name
             let unknown = || ServerError::new(format!("{type_name}.{name} is unknown to the gate"), Some(fields.first.pos));
             let (field, inner, args) = found.ok_or_else(unknown)?;
-            let lead = format!("{}\"{key}\":", if plan.steps.is_empty() { "" } else { "," });
+            let lead = [if plan.steps.is_empty() { "\"" } else { ",\"" }, key.as_str(), "\":"].concat();
             let step = Step { key: key.clone(), lead, name: name.clone(), field, slot: slots, pos: fields.first.pos, args, plan: inner };
             slots += usize::from(step.is_relation());
             self.steps.set(self.steps.get() + 1);
@@ -261,11 +264,10 @@ impl<'c, 'a> Compiler<'c, 'a> {
 /// What is asked of the field that a resolver is about to answer, so that it can load just that.
 ///
 /// # Errors
-/// An argument that cannot be read.
-pub fn selection<T: crate::Output>(ctx: &Context<'_>) -> ServerResult<Plan> {
+/// As [`Output::compile`](crate::Output::compile) says.
+pub fn selection<T: crate::Output>(ctx: &Context<'_>) -> ServerResult<Arc<Plan>> {
     if ctx.data_opt::<Stock>().is_some() {
-        return Ok(Plan::open());
+        return Ok(Arc::new(Plan::open()));
     }
-    let set = ctx.with_selection_set(&ctx.item.node.selection_set);
-    T::compile(&Compiler::new(&set), &Fields::one(ctx.item))
+    plan::<T>(&ctx.with_selection_set(&ctx.item.node.selection_set), ctx.item)
 }

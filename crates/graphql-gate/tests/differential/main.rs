@@ -3,51 +3,18 @@
 
 #![expect(clippy::expect_used, reason = "a test fails where it stands")]
 
+mod compare;
+mod deviations;
 mod schema;
 
-use async_graphql::{Request, Response, Variables};
+use async_graphql::Request;
+use compare::{assert_same, document, text};
+use graphql_gate::Stock;
 use graphql_gate::generate::{Document, Generator};
-use graphql_gate::{MergedRoots, Stock, failures, respond};
 use schema::schema;
 
-/// The answer as text, errors in the order of their paths. Where async-graphql's own executor breaks the specification, the two
-/// are brought together here: it executes a field that is repeated under one key as often as it is repeated, and reports
-/// its failure as often.
-fn text(mut response: Response) -> String {
-    response.errors.iter_mut().for_each(failures::settle);
-    response.errors.sort_by_key(|error| serde_json::to_string(&(&error.path, &error.message)).expect("texts"));
-    response.errors.dedup_by_key(|error| serde_json::to_string(&(&error.path, &error.message)).expect("texts"));
-    respond::to_string(&response)
-}
-
-fn differ_at(one: &str, other: &str) -> String {
-    let at = one.bytes().zip(other.bytes()).position(|(a, b)| a != b).unwrap_or(one.len().min(other.len()));
-    let around = |text: &str| String::from_utf8_lossy(&text.as_bytes()[at.saturating_sub(150)..text.len().min(at + 250)]).into_owned();
-    format!("\ngate:  …{}…\nstock: …{}…", around(one), around(other))
-}
-
-fn request(document: &Document) -> Request {
-    let variables = serde_json::from_str(&document.variables).expect("JSON");
-    Request::new(&document.text).variables(Variables::from_json(variables))
-}
-
-/// Both answers.
-async fn both(document: &Document) -> (String, String) {
-    let schema = schema();
-    let stock = schema.execute(request(document).data(Stock)).await;
-    let mut gated = request(document);
-    if let Ok(parsed) = async_graphql::parser::parse_query(&document.text)
-        && parsed.operations.iter().any(|(_, operation)| respond::repeats_a_root_key(&parsed, &operation.node))
-    {
-        gated = gated.data(MergedRoots);
-    }
-    (text(schema.execute(gated).await), text(stock))
-}
-
 async fn same(query: &str) -> String {
-    let (gated, stock) = both(&Document { text: query.to_owned(), variables: "{}".to_owned() }).await;
-    assert_eq!(gated, stock, "{query}");
-    gated
+    assert_same(&Document::of(query)).await
 }
 
 #[tokio::test]
@@ -98,6 +65,20 @@ async fn failures_are_null_where_they_may_be_and_go_up_where_not() {
 }
 
 #[tokio::test]
+async fn an_argument_that_cannot_be_read_fails_its_field_only() {
+    let answer = same("{ maybeAuthors { id books(first: -1) { title } } ok: author(id: 3) { name } }").await;
+    assert!(answer.contains("\"maybeAuthors\":[null,null,null,null],\"ok\":{"), "{answer}");
+    assert!(answer.contains("\"locations\":[{\"line\":1,\"column\":34}],\"path\":[\"maybeAuthors\",1,\"books\"]"), "{answer}");
+    same("query($n: Int = -1) { author(id: 2) { name maybeFriend { id books(first: $n) { title author { name } } } } }").await;
+    same("{ author(id: 2) { name maybeFriend { name friends { id shelf(first: -1) { totalCount } } } } }").await;
+    same("{ nodes { id ... on Author { books(first: -1) { pages } } } }").await;
+    same(
+        "{ authors(first: 0) { books(first: -1) { title } } author(id: 2) { books(first: 0) { author { books(first: -1) { title } } } } }",
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn mutations_and_subscriptions() {
     use futures_util::StreamExt;
     same("mutation { a: rename(id: 1, name: \"x\") { author { name books(first: 1) { title } } problems } b: rename(id: 99, name: \"y\") { author { name } problems } }").await;
@@ -127,30 +108,15 @@ async fn a_level_is_loaded_at_once_however_many_rows_it_has() {
 async fn thousands_of_documents_are_answered_alike() {
     let sdl = schema().sdl();
     let (mut with_data, mut with_errors, mut refused) = (0, 0, 0);
-    let count = 2_000;
+    let count = 2_000_u64;
     for seed in 0..count {
-        let mut generator = Generator::new(&sdl, seed).expect("a schema");
-        // of a field that is repeated and fails in one of its places only, the stock executor shows the other places
-        if seed % 2 == 0 {
-            generator.repeats = false;
-        } else {
-            generator.leave_out = ["must", "broken"].map(str::to_owned).into();
-        }
         let mut at = seed;
-        let mut values = |_: &str, _: &str, argument: &str, _: &str| {
+        let arguments = move || {
             at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let n = (at >> 33) % 5;
-            match argument {
-                "first" => (n > 0).then(|| (n - 1).to_string()),
-                "id" => Some(n.to_string()),
-                "prefix" => (n > 2).then(|| "\"B\"".to_owned()),
-                _ => None,
-            }
+            at >> 33
         };
-        let roots = ["author", "authors", "maybeAuthors", "nodes", "search"];
-        let document = generator.query("Query", &roots, 4, 40, &mut values);
-        let (gated, stock) = both(&document).await;
-        assert!(gated == stock, "seed {seed}: {}{}", document.text, differ_at(&gated, &stock));
+        let document = document(Generator::new(&sdl, seed).expect("a schema"), seed % 2 == 1, arguments);
+        let gated = assert_same(&document).await;
         with_data += usize::from(!gated.starts_with("{\"data\":null"));
         with_errors += usize::from(gated.contains("\"path\""));
         refused += usize::from(gated.contains("\"locations\"") && !gated.contains("\"path\""));
@@ -158,4 +124,19 @@ async fn thousands_of_documents_are_answered_alike() {
     // async-graphql takes skipped fields out before it looks for variables that nobody uses
     assert!(refused * 4 < usize::try_from(count).expect("small"), "{refused} of {count} were refused");
     assert!(with_data > 1_000 && with_errors > 300, "{with_data} with data and {with_errors} with errors of {count}");
+}
+
+/// What the fuzzer begins at.
+#[tokio::test]
+async fn the_corpus_of_the_fuzzer_is_answered_alike() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/documents");
+    let (mut count, mut with_data) = (0, 0);
+    for entry in std::fs::read_dir(corpus).expect("a corpus") {
+        let bytes = std::fs::read(entry.expect("an entry").path()).expect("a file");
+        let (mode, bytes) = bytes.split_first().expect("a mode");
+        let gated = assert_same(&compare::of_bytes(bytes, mode % 2 == 1)).await;
+        count += 1;
+        with_data += usize::from(gated.starts_with("{\"data\":{"));
+    }
+    assert!(count > 5 && with_data > 3, "{with_data} with data of {count}");
 }

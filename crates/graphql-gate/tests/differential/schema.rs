@@ -4,6 +4,7 @@ use async_graphql::{Context, Enum, Error, ID, Interface, Object, Result, Schema,
 use futures_util::{Stream, stream};
 use graphql_gate::{ANYTHING, Gate, Output, Plan, relations};
 use std::cell::Cell;
+use std::sync::Arc;
 
 thread_local! {
     /// Loads of relations so far.
@@ -153,8 +154,23 @@ impl Author {
         (self.number + 1..self.number + 3).map(Author::new).collect()
     }
 
-    async fn maybe_friend(authors: &[&Self], _ctx: &Context<'_>) -> Result<Vec<Option<Author>>> {
-        Ok(authors.iter().map(|author| (author.number < 5).then(|| Author::new(author.number + 3))).collect())
+    async fn maybe_friend(authors: &[&Self], _ctx: &Context<'_>, #[graphql(default = 3)] after: u32) -> Result<Vec<Option<Author>>> {
+        Ok(authors.iter().map(|author| (author.number < 5).then(|| Author::new(author.number + after))).collect())
+    }
+
+    /// Not finite for most, which the specification makes a failure.
+    fn odds(&self) -> f64 {
+        1.0 / f64::from(self.number % 2)
+    }
+
+    /// The same where it may be null, as 32 bits.
+    fn maybe_odds(&self) -> Vec<Option<f32>> {
+        vec![Some(if self.number > 0 { f32::NAN } else { 0.5 }), Some(1.1), None, Some(f32::MIN_POSITIVE), Some(-0.0), Some(1e21)]
+    }
+
+    /// Fails for some, and is null for the others.
+    async fn memo(&self) -> Result<Option<String>> {
+        if self.number % 3 == 1 { Err(Error::new("no memo")) } else { Ok(None) }
     }
 
     /// Fails for all rows at once, and may not.
@@ -165,6 +181,23 @@ impl Author {
     /// Fails for all rows at once, and may.
     async fn broken_maybe(_authors: &[&Self], _ctx: &Context<'_>) -> Result<Vec<Option<Vec<Book>>>> {
         Err(Error::new("the shelf is broken"))
+    }
+
+    /// An interface behind a relation, in lists that may be null.
+    async fn near(authors: &[&Self], _ctx: &Context<'_>) -> Result<Vec<Option<Vec<Option<Node>>>>> {
+        loaded();
+        let near = |author: &&Self| {
+            let n = author.number;
+            let nodes = vec![Some(Node::Book(Book::of(n, 1))), None, Some(Node::Author(Box::new(Author::new(n + 1))))];
+            (n % 4 < 3).then_some(nodes)
+        };
+        Ok(authors.iter().map(near).collect())
+    }
+
+    /// A relation that an interface has.
+    async fn weight(authors: &[&Self], _ctx: &Context<'_>, #[graphql(default = 1)] times: u32) -> Result<Vec<u32>> {
+        loaded();
+        Ok(authors.iter().map(|author| author.number * times).collect())
     }
 
     async fn found(&self) -> Vec<Found> {
@@ -183,10 +216,14 @@ impl Book {
         loaded();
         Ok(books.iter().map(|book| Author::new(book.author_number)).collect())
     }
+
+    async fn weight(&self, #[graphql(default = 1)] times: u32) -> Result<u32> {
+        Ok((7 + self.author_number) * times)
+    }
 }
 
 #[derive(Interface, Output)]
-#[graphql(field(name = "id", ty = "&ID"))]
+#[graphql(field(name = "id", ty = "&ID"), field(name = "weight", ty = "u32", arg(name = "times", ty = "u32", default = 1)))]
 pub enum Node {
     Author(Box<Author>),
     Book(Book),
@@ -196,6 +233,26 @@ pub enum Node {
 pub enum Found {
     Author(Author),
     Book(Book),
+}
+
+/// Objects with relations inside of one that has none.
+#[derive(SimpleObject, Output)]
+pub struct Stack {
+    authors: Vec<Author>,
+    top: Option<Arc<Author>>,
+    under: Option<Box<Stack>>,
+    is_high: bool,
+}
+
+impl Stack {
+    fn new(high: u32) -> Self {
+        Self {
+            authors: (0..high).map(Author::new).collect(),
+            top: high.checked_sub(1).map(|n| Arc::new(Author::new(n))),
+            under: high.checked_sub(1).map(|high| Box::new(Self::new(high))),
+            is_high: high > 2,
+        }
+    }
 }
 
 #[derive(SimpleObject, Output)]
@@ -246,6 +303,10 @@ impl Query {
         ])
     }
 
+    async fn stacks(&self) -> Gate<Vec<Stack>> {
+        Gate((0..3).map(Stack::new).collect())
+    }
+
     async fn search(&self) -> Option<Result<Gate<Vec<Found>>>> {
         Some(Ok(Gate(vec![Found::Book(Book::of(1, 1)), Found::Author(Author::new(3))])))
     }
@@ -272,7 +333,9 @@ impl Subscriptions {
     }
 }
 
-pub fn schema() -> Schema<Query, Mutation, Subscriptions> {
+pub type TestSchema = Schema<Query, Mutation, Subscriptions>;
+
+pub fn schema() -> TestSchema {
     Schema::build(Query, Mutation, Subscriptions).extension(Marks).finish()
 }
 
