@@ -466,7 +466,8 @@ impl BatchesQuery {
     /// One batch.
     async fn batch(&self, ctx: &Context<'_>, #[graphql(desc = "Id of the object.")] id: ID) -> Option<Result<Batch>> {
         let find = async {
-            let parts = parts::of_batch(&graphql_gate::selection::<Batch>(ctx)?);
+            let selection = graphql_gate::selection::<Batch>(ctx)?;
+            let parts = parts::of_batch(&selection);
             load(ctx, PartsOfBatch(BatchId::from_global(&id), parts)).await.map_err(async_graphql::Error::from)
         };
         find.await.map(|batch| batch.map(Batch::from)).transpose()
@@ -488,7 +489,8 @@ impl BatchesQuery {
         let filter = filter.map(domain::BatchFilter::from).unwrap_or_default();
         let order: Vec<(domain::BatchOrderField, Direction)> =
             order_by.unwrap_or_default().into_iter().map(|order| (order.field.into(), order.direction.into())).collect();
-        let parts = parts::of_batches(&graphql_gate::selection::<BatchConnection>(ctx)?);
+        let selection = graphql_gate::selection::<BatchConnection>(ctx)?;
+        let parts = parts::of_batches(&selection);
         let page = services.batches.list(actor, &filter, &order, &PageArgs { first, after, last, before }, parts).await?;
         Ok(BatchConnection::new(page, Total::Batches(filter)))
     }

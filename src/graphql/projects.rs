@@ -404,7 +404,8 @@ impl ProjectsQuery {
     /// One project.
     async fn project(&self, ctx: &Context<'_>, #[graphql(desc = "Id of the object.")] id: ID) -> Option<Result<Project>> {
         let find = async {
-            let parts = parts::of_project(&graphql_gate::selection::<Project>(ctx)?);
+            let selection = graphql_gate::selection::<Project>(ctx)?;
+            let parts = parts::of_project(&selection);
             load(ctx, PartsOfProject(ProjectId::from_global(&id), parts)).await.map_err(async_graphql::Error::from)
         };
         find.await.map(|project| project.map(Project::from)).transpose()
@@ -438,7 +439,8 @@ impl ProjectsQuery {
     ) -> Result<ProjectConnection> {
         let (services, actor) = caller(ctx)?;
         let filter = filter.map(domain::ProjectFilter::from).unwrap_or_default();
-        let parts = parts::of_projects(&graphql_gate::selection::<ProjectConnection>(ctx)?);
+        let selection = graphql_gate::selection::<ProjectConnection>(ctx)?;
+        let parts = parts::of_projects(&selection);
         let page = services.projects.list(actor, &filter, &order(order_by), &PageArgs { first, after, last, before }, parts).await?;
         Ok(ProjectConnection::new(page, Total::Projects(Box::new(filter))))
     }

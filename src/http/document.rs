@@ -22,7 +22,7 @@ use async_graphql::{
         types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, VariableDefinition},
     },
 };
-use graphql_gate::{MergedRoots, verdict::Verdict};
+use graphql_gate::{MergedRoots, Plans, verdict::Verdict};
 use moka::future::Cache;
 use std::sync::Arc;
 
@@ -97,6 +97,8 @@ struct Accepted {
     repeats_a_key: bool,
     /// What async-graphql's validation said of it. No type or field depends on who asks.
     verdict: Verdict,
+    /// What its fields ask for, unless that depends on variables.
+    plans: Option<Arc<Plans>>,
     /// How subscribers who ask for the same are told apart from others, for a stream whose events are written once for all.
     shared: Option<Shared>,
 }
@@ -114,6 +116,7 @@ pub struct Prepared {
     request: Request,
     repeats_a_key: bool,
     verdict: Verdict,
+    plans: Option<Arc<Plans>>,
     /// How its events are written for all who ask for the same, if they may be.
     pub template: Option<Arc<Template>>,
     /// Query, mutation or subscription.
@@ -182,8 +185,8 @@ fn accept(text: &str, name: Option<&str>, rules: &Rules) -> Result<Accepted, Rej
     let plan = Plan::of(&document, choose(&document, name)?.1, &rules.types);
     typename::mend(&mut document)?;
     let is_sole = document.operations.iter().count() == 1;
-    let verdict = Verdict::default();
-    Ok(Accepted { document, name: own_name, is_sole, kind, public, plan, variables, repeats_a_key, verdict, shared })
+    let (verdict, plans) = (Verdict::default(), Plans::of(&document).map(Arc::new));
+    Ok(Accepted { document, name: own_name, is_sole, kind, public, plan, variables, repeats_a_key, verdict, plans, shared })
 }
 
 /// What depends on variables.
@@ -207,9 +210,9 @@ fn finish(mut request: Request, accepted: &Arc<Accepted>, types: &SchemaTypes) -
     // async-graphql takes the document for itself; its names and texts are shared, so this is cheaper than to parse
     request.set_parsed_query(accepted.document.clone());
     let name = accepted.name.as_ref().map(ToString::to_string);
-    let (repeats_a_key, verdict) = (accepted.repeats_a_key, accepted.verdict.clone());
+    let (repeats_a_key, verdict, plans) = (accepted.repeats_a_key, accepted.verdict.clone(), accepted.plans.clone());
     let template = accepted.shared.as_ref().map(|shared| Arc::new(Template::new(accepted, shared, &request)));
-    Ok(Prepared { request, repeats_a_key, verdict, template, kind: accepted.kind, name, public: accepted.public, cost })
+    Ok(Prepared { request, repeats_a_key, verdict, plans, template, kind: accepted.kind, name, public: accepted.public, cost })
 }
 
 impl Prepared {
@@ -224,6 +227,9 @@ impl Prepared {
     pub fn into_request(mut self, data: Data) -> Request {
         self.request.data = data;
         self.request.data.insert(self.verdict);
+        if let Some(plans) = self.plans {
+            self.request.data.insert(plans);
+        }
         if self.repeats_a_key { self.request.data(MergedRoots) } else { self.request }
     }
 }
