@@ -29,6 +29,10 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+/// The program's own allocator, for what is measured in this process and for the floors alike.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// What this program is called with to be the floor: the address of the database and a port follow.
@@ -112,7 +116,7 @@ async fn main() -> Outcome<()> {
     }
     if is_wanted("sockets") {
         let rounds = std::env::var("BENCH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1);
-        say(sockets::run(rounds).await?)?;
+        sockets::run(rounds).await?.publish(say)?;
     }
     if is_wanted("pace") {
         say(pace::run().await?)?;

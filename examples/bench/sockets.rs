@@ -9,6 +9,7 @@ mod listener;
 
 use crate::Outcome;
 use crate::client::{Client, post};
+use crate::report::{Bar, Part};
 use claimwright::app::{App, Roles, TOKEN_VALID};
 use claimwright::config::Config;
 use claimwright::telemetry::{self, LogSettings};
@@ -293,6 +294,23 @@ fn line(name: &str, sockets: usize, m: &Measured) -> String {
     )
 }
 
+/// A row of the table that is filed.
+fn row(shape: Shape, sockets: usize, server: &Measured, fanout: &Measured) -> String {
+    let ratio = |one: f64, other: f64| if other > 0.0 { format!("{:.2}", one / other) } else { "–".into() };
+    format!(
+        "| {} | {sockets} | **{}** | {} | {} | {:.0} | {:.1} | {:.1} | {:.2} | {} |\n",
+        if shape == Shape::OneBatch { "all on one batch" } else { "one batch each" },
+        ratio(server.paced_cpu, fanout.paced_cpu),
+        ratio(server.burst_cpu, fanout.burst_cpu),
+        ratio(server.p99 / server.p50, fanout.p99 / fanout.p50),
+        server.burst_rate,
+        server.idle_kib,
+        fanout.idle_kib,
+        server.idle_cpu,
+        server.lost
+    )
+}
+
 /// Most files that this process may have open.
 fn most_files() -> Option<usize> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
@@ -300,23 +318,27 @@ fn most_files() -> Option<usize> {
 }
 
 /// Measures all sizes; `rounds` times, of which the best counts.
-pub async fn run(rounds: usize) -> Outcome<String> {
+pub async fn run(rounds: usize) -> Outcome<Part> {
     let sizes = std::env::var("BENCH_SOCKETS").unwrap_or_else(|_| SIZES.into());
     let sizes: Vec<usize> = sizes.split(',').map(|size| size.trim().parse()).collect::<Result<_, _>>()?;
-    let mut text = String::from(
-        "Live progress to sockets. CPU of the server in µs: for a delivery when each event is waited for (paced) and with 8 on their\n\
-         way (burst), without what the mutation costs; for an idle socket a second. Latency in ms from sending the mutation, paced.\n",
+    let mut table = String::from(
+        "| | sockets | CPU of a delivery, paced, to the fan-out | in bursts, to the fan-out | p99/p50, to the fan-out | deliveries a second | \
+         KiB of an idle socket | of the fan-out | idle CPU, µs/s | lost |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
     );
+    let (mut plain, mut bars) = (String::new(), Vec::new());
     for shape in [Shape::OneBatch, Shape::OneEach] {
-        writeln!(text, "{}", if shape == Shape::OneBatch { "all sockets on one batch" } else { "one batch for each socket" })?;
         writeln!(
-            text,
-            "{:>6} {:<22} {:>9} {:>9} {:>11} {:>8} {:>8} {:>9} {:>10} {:>5} {:>6}",
+            plain,
+            "\n{:>6} {:<22} {:>9} {:>9} {:>11} {:>8} {:>8} {:>9} {:>10} {:>5} {:>6}",
             "", "", "paced µs", "burst µs", "deliv. / s", "p50 ms", "p99 ms", "KiB/sock", "idle µs/s", "lost", "lagged"
         )?;
         for &sockets in &sizes {
             if most_files().is_some_and(|most| most < sockets + 500) {
-                writeln!(text, "{sockets:>6} not measured: too few files may be open; raise the limit with `ulimit -n {}`", sockets + 500)?;
+                writeln!(
+                    plain,
+                    "{sockets:>6} not measured: too few files may be open; raise the limit with `ulimit -n {}`",
+                    sockets + 500
+                )?;
                 continue;
             }
             let mut server = measure(shape, sockets, None).await?;
@@ -326,18 +348,14 @@ pub async fn run(rounds: usize) -> Outcome<String> {
                 server = least(server, &measure(shape, sockets, None).await?);
                 fanout = least(fanout, &measure(shape, sockets, Some(&like)).await?);
             }
-            text += &line("claimwright", sockets, &server);
-            text += &line("hand-written fan-out", sockets, &fanout);
-            let ratio = |one: f64, other: f64| if other > 0.0 { format!("{:.2}×", one / other) } else { "-".into() };
-            writeln!(
-                text,
-                "{sockets:>6} {:<22} {:>9} {:>9}   (frames of {} bytes)",
-                "ratio",
-                ratio(server.paced_cpu, fanout.paced_cpu),
-                ratio(server.burst_cpu, fanout.burst_cpu),
-                like.len()
-            )?;
+            plain += &line("claimwright", sockets, &server);
+            plain += &line("hand-written fan-out", sockets, &fanout);
+            table += &row(shape, sockets, &server, &fanout);
+            if shape == Shape::OneBatch && fanout.paced_cpu > 0.0 {
+                let goal = (sockets >= 1_000).then_some(1.3);
+                bars.push(Bar { label: format!("to {sockets} sockets on one batch"), value: server.paced_cpu / fanout.paced_cpu, goal });
+            }
         }
     }
-    Ok(text)
+    Ok(Part { name: "sockets", title: "CPU of a delivery, hand-written fan-out = 1", table, plain, bars })
 }

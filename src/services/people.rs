@@ -58,7 +58,8 @@ impl People {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&identity).copied();
         let known = match known.filter(|known| needed <= known.until) {
             Some(known) => known,
-            None => self.remember(identity, self.meet(principal).await?),
+            // boxed: it is rare, and every request would carry its size
+            None => self.remember(identity, Box::pin(self.meet(principal)).await?),
         };
         Ok(Actor { user: Some(known.user), workspace: known.workspace, expires_at: Some(principal.expires_at) })
     }
