@@ -249,7 +249,9 @@ pub fn follow(mut subscriber: Subscriber, execution: Execution) -> impl Stream<I
 fn told(response: Response, request: &RequestId, charged: Option<&Charged>) -> Told {
     match respond::finish(response, request) {
         Outcome::Result(mut result) => {
-            charged.iter().for_each(|charged| charged.extend(&mut result));
+            if let Some(charged) = charged {
+                charged.extend(&mut result);
+            }
             Told::Result(result.into())
         }
         Outcome::Errors(errors) => Told::Errors(errors.into()),

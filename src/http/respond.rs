@@ -13,7 +13,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, fmt::Write, time::Duration};
 
 /// Most errors of a request error, and of a result: no amplification.
 const MAX_REQUEST_ERRORS: usize = 5;
@@ -315,7 +315,7 @@ impl Reply {
         match finish(response, &self.request) {
             Outcome::Errors(errors) => self.errors(self.request_error_status(), &errors),
             Outcome::Result(mut text) => {
-                self.charge.iter().for_each(|charged| charged.extend(&mut text));
+                self.add_cost(&mut text);
                 self.body(StatusCode::OK, text)
             }
         }
@@ -331,8 +331,14 @@ impl Reply {
     fn errors(&self, status: StatusCode, errors: &str) -> Response {
         // A value of GraphQL shows itself as GraphQL, not as JSON.
         let mut text = format!(r#"{{"errors":{errors}}}"#);
-        self.charge.iter().for_each(|charged| charged.extend(&mut text));
+        self.add_cost(&mut text);
         self.body(status, text)
+    }
+
+    fn add_cost(&self, answer: &mut String) {
+        if let Some(charged) = &self.charge {
+            charged.extend(answer);
+        }
     }
 
     fn body(&self, status: StatusCode, text: String) -> Response {
@@ -375,9 +381,11 @@ impl Charged {
         let (remaining, restore) = (or_null(remaining.map(u64::from)), or_null(restore.map(u64::from)));
         // the brace that ends it
         answer.pop();
-        answer.push_str(&format!(
+        // a text takes everything
+        let _ = write!(
+            answer,
             r#","extensions":{{"cost":{{"requested":{requested},"actual":{actual},"remaining":{remaining},"restoreRate":{restore}}}}}}}"#
-        ));
+        );
     }
 
     /// Adds the `RateLimit` headers, if there is a limit.

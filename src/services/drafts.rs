@@ -135,10 +135,15 @@ impl Drafts {
             loop {
                 let (mut look, mut piece) = (true, None);
                 match woken {
-                    Woken::Bell(Bell::Piece(heard)) => {
-                        look = !watcher.knows(heard.attempt) || watcher.has_to_look();
-                        piece = Some(heard);
+                    Woken::Bell(Bell::Piece(heard)) if watcher.knows(heard.attempt) => {
+                        look = watcher.has_to_look();
+                        // before a look, which may find that the attempt has ended since
+                        match watcher.hear(&heard).await {
+                            Some(news) if snapshot_by.is_none() => yield watcher.event(news),
+                            _ => {}
+                        }
                     }
+                    Woken::Bell(Bell::Piece(heard)) => piece = Some(heard),
                     Woken::Bell(Bell::Overflowed(bells)) => {
                         let dropped = i64::try_from(bells).unwrap_or(i64::MAX);
                         if snapshot_by.is_none() {

@@ -149,7 +149,7 @@ impl Db {
     pub async fn begin(&self, scope: impl Into<Scope>) -> Result<Tx> {
         let _until_it_is_ready = Timed::acquire("write");
         let session = match &self.pools {
-            Pools::Postgres(shelf) => Session::Postgres(shelf.begin(scope.into()).await?),
+            Pools::Postgres(connections) => Session::Postgres(connections.begin(scope.into()).await?),
             // a deferred BEGIN that reads and then writes would fail with SQLITE_BUSY_SNAPSHOT, whatever the time-out
             Pools::Sqlite { write, .. } => Session::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
         };
@@ -175,7 +175,7 @@ impl Db {
     pub async fn read(&self, scope: impl Into<Scope>) -> Result<Tx> {
         let _until_it_is_ready = Timed::acquire("read");
         let session = match &self.pools {
-            Pools::Postgres(shelf) => Session::Postgres(shelf.read(scope.into()).await?),
+            Pools::Postgres(connections) => Session::Postgres(connections.read(scope.into()).await?),
             Pools::Sqlite { read, .. } => Session::SqliteRead(read.acquire().await?),
         };
         Ok(Tx { session, statements: Arc::clone(&self.statements) })
@@ -201,7 +201,7 @@ impl Db {
     #[must_use]
     pub fn postgres(&self) -> Option<&PgPool> {
         match &self.pools {
-            Pools::Postgres(shelf) => Some(shelf.pool()),
+            Pools::Postgres(connections) => Some(connections.pool()),
             Pools::Sqlite { .. } => None,
         }
     }
@@ -209,7 +209,7 @@ impl Db {
     /// Closes all connections.
     pub async fn close(&self) {
         match &self.pools {
-            Pools::Postgres(shelf) => shelf.close().await,
+            Pools::Postgres(connections) => connections.close().await,
             Pools::Sqlite { read, write } => {
                 read.close().await;
                 write.close().await;

@@ -94,7 +94,7 @@ impl Shelf {
         loop {
             let mut lent = match rested.take() {
                 Some(lent) => lent,
-                None => self.from_pool().await?,
+                None => self.acquire().await?,
             };
             // before it is sent: it may take effect and its answer be lost
             made_ready(&mut lent);
@@ -119,7 +119,7 @@ impl Shelf {
         Some(self.lend(rested))
     }
 
-    async fn from_pool(&self) -> Result<Lent> {
+    async fn acquire(&self) -> Result<Lent> {
         let _waiting = Waiting::new(&self.0.waiting);
         // whoever gives back from now on sees that somebody waits; what was given back before is seen here
         let rested = self.held().pop();
@@ -221,10 +221,10 @@ impl Drop for Lent {
         }
         // without a runtime the process ends, and the server rolls back when the socket is closed
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let shelf = self.shelf.clone();
+        let home = self.shelf.clone();
         runtime.spawn(async move {
             match held.connection.execute("ROLLBACK").await {
-                Ok(_) => shelf.put(held),
+                Ok(_) => home.put(held),
                 Err(error) => tracing::debug!(%error, "a transaction was not rolled back; its connection is given up"),
             }
         });

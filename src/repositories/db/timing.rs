@@ -44,7 +44,7 @@ impl Db {
     /// Sets the gauges of the pools to what they are now.
     pub fn observe_pools(&self) {
         match &self.pools {
-            Pools::Postgres(shelf) => observe("main", shelf.pool(), shelf.resting()),
+            Pools::Postgres(connections) => observe("main", connections.pool(), connections.resting()),
             Pools::Sqlite { read, write } => {
                 observe("read", read, 0);
                 observe("write", write, 0);
