@@ -33,7 +33,7 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The version of the protocol (RFC 6455).
 const VERSION: &str = "13";
 /// What a socket reads at once, in bytes: its buffer is there as long as the socket is. Most clients send little.
-const READ_BUFFER: usize = 1 << 10;
+const READ_BUFFER: usize = 2 << 10;
 /// What is gathered before it is written, in bytes.
 const WRITE_BUFFER: usize = 16 << 10;
 
