@@ -4,6 +4,7 @@ use super::ids::{AttemptId, ProjectId, RevisionId, SectionId, UserId};
 use super::templates::Limits;
 use crate::word_enum;
 use chrono::{DateTime, Utc};
+use std::sync::Arc;
 
 word_enum! {
     /// State of a section.
@@ -98,6 +99,8 @@ bitflags::bitflags! {
         const CHARACTERS = 1 << 7;
         /// Limits.
         const LIMITS = 1 << 8;
+        /// The newest text, which is long.
+        const TEXT = 1 << 9;
     }
 }
 
@@ -106,8 +109,8 @@ bitflags::bitflags! {
 pub struct SectionWithText {
     /// The section.
     pub section: Section,
-    /// The text; empty while it has none.
-    pub text: String,
+    /// The text; none if it was left out, and empty while there is none.
+    pub text: Option<Arc<str>>,
 }
 
 /// A narrative must not reach a log.

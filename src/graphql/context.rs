@@ -14,7 +14,7 @@ use crate::domain::paging::{Page, PageArgs};
 use crate::domain::people::User;
 use crate::domain::projects::{Facts, Project, ProjectParts};
 use crate::domain::quality::Report;
-use crate::domain::sections::Revision;
+use crate::domain::sections::{Revision, SectionParts, SectionWithText};
 use crate::domain::templates::{Template, TemplateVersion};
 use crate::error::{Error, Fault, FaultCode, Result};
 use crate::services::Services;
@@ -215,34 +215,47 @@ macro_rules! loader {
     };
 }
 
-/// Declares the key of a row of which parts are read, and its loader: what several fields ask for is one statement.
-macro_rules! parts {
-    ($(#[$doc:meta])* $key:ident($id:ty, $parts:ty), $row:ty, $service:ident) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub struct $key(pub $id, pub $parts);
+/// Parts of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PartsOfBatch(pub BatchId, pub BatchParts);
 
-        impl Loader<$key> for Reader {
-            type Value = $row;
-            type Error = Shared;
+/// What several fields ask for is one statement.
+impl Loader<PartsOfBatch> for Reader {
+    type Value = Batch;
+    type Error = Shared;
 
-            async fn load(&self, keys: &[$key]) -> Result<HashMap<$key, $row>, Shared> {
-                let ids: HashSet<$id> = keys.iter().map(|key| key.0).collect();
-                let parts = keys.iter().map(|key| key.1).collect();
-                let found = self.services.$service.load_parts(&self.actor, &ids.into_iter().collect::<Vec<_>>(), parts).await?;
-                Ok(keys.iter().filter_map(|key| found.get(&key.0).map(|row| (*key, row.clone()))).collect())
+    async fn load(&self, keys: &[PartsOfBatch]) -> Result<HashMap<PartsOfBatch, Batch>, Shared> {
+        let ids: HashSet<BatchId> = keys.iter().map(|key| key.0).collect();
+        let parts = keys.iter().map(|key| key.1).collect();
+        let found = self.services.batches.load_parts(&self.actor, &Vec::from_iter(ids), parts).await?;
+        Ok(keys.iter().filter_map(|key| found.get(&key.0).map(|row| (*key, row.clone()))).collect())
+    }
+}
+
+/// Parts of a project, and of its sections if they are to be read with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PartsOfProject(pub ProjectId, pub ProjectParts, pub Option<SectionParts>);
+
+impl Loader<PartsOfProject> for Reader {
+    type Value = (Project, Option<Arc<[SectionWithText]>>);
+    type Error = Shared;
+
+    async fn load(&self, keys: &[PartsOfProject]) -> Result<HashMap<PartsOfProject, Self::Value>, Shared> {
+        let (services, actor) = (&self.services.projects, &self.actor);
+        let ids: HashSet<ProjectId> = keys.iter().map(|key| key.0).collect();
+        let (ids, parts) = (Vec::from_iter(ids), keys.iter().map(|key| key.1).collect());
+        let found: HashMap<ProjectId, Self::Value> = match keys.iter().filter_map(|key| key.2).reduce(|all, more| all | more) {
+            Some(of_sections) => {
+                let found = services.load_with_sections(actor, &ids, (parts, of_sections)).await?;
+                found.into_iter().map(|(project, sections)| (project.id, (project, Some(sections.into())))).collect()
             }
-        }
-    };
-}
-
-parts! {
-    /// Parts of a batch.
-    PartsOfBatch(BatchId, BatchParts), Batch, batches
-}
-parts! {
-    /// Parts of a project.
-    PartsOfProject(ProjectId, ProjectParts), Project, projects
+            None => {
+                let found = services.load_parts(actor, &ids, parts).await?;
+                found.into_iter().map(|(id, project)| (id, (project, None))).collect()
+            }
+        };
+        Ok(keys.iter().filter_map(|key| found.get(&key.0).map(|row| (*key, row.clone()))).collect())
+    }
 }
 
 loader!(BatchId, Batch, me, ids => me.services.batches.load(&me.actor, ids));

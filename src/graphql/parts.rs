@@ -71,11 +71,18 @@ pub fn of_project(project: &Plan) -> ProjectParts {
     project.names().map(part).collect()
 }
 
-/// Parts of a section, and whether its text is asked for.
+/// Parts of a project's sections, if any are asked for.
 #[must_use]
-pub fn of_section(section: &Plan) -> (SectionParts, bool) {
+pub fn of_sections(project: &Plan) -> Option<SectionParts> {
+    let one = project.below("section").map(|section| of_section(section) | SectionParts::KEY);
+    project.below("sections").map(of_section).chain(one).reduce(|all, more| all | more)
+}
+
+/// Parts of a section.
+#[must_use]
+pub fn of_section(section: &Plan) -> SectionParts {
     let part = |name: &str| match name {
-        "__typename" | "project" | "text" => SectionParts::empty(),
+        "__typename" | "project" => SectionParts::empty(),
         "id" | "revisions" => SectionParts::ID,
         "key" => SectionParts::KEY,
         "title" => SectionParts::TITLE,
@@ -84,7 +91,8 @@ pub fn of_section(section: &Plan) -> (SectionParts, bool) {
         "wordCount" => SectionParts::WORDS,
         "charCount" => SectionParts::CHARACTERS,
         "limits" => SectionParts::LIMITS,
+        "text" => SectionParts::TEXT,
         _ => SectionParts::all(),
     };
-    (section.names().map(part).collect(), section.below("text").next().is_some())
+    section.names().map(part).collect()
 }

@@ -19,11 +19,11 @@ use crate::domain::events;
 use crate::domain::ids::{BatchId, ImportId, ProjectId, TemplateVersionId, UserId};
 use crate::domain::paging::{Direction, PageArgs};
 use crate::domain::projects::{self as domain, ProjectParts};
-use crate::domain::sections::SectionParts;
+use crate::domain::sections::{SectionParts, SectionWithText};
 use crate::error::Error;
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
 use graphql_gate::{Output, Plan, relations, roots};
-use std::collections::HashMap;
+use std::sync::Arc;
 
 /// State of a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
@@ -81,6 +81,9 @@ pub struct Project {
     approved_by: Option<UserId>,
     #[graphql(skip)]
     imported_by: Option<ImportId>,
+    /// Its sections, if they were read together with it.
+    #[graphql(skip)]
+    sections: Option<Arc<[SectionWithText]>>,
 }
 
 impl From<domain::Project> for Project {
@@ -103,7 +106,14 @@ impl From<domain::Project> for Project {
             template_version: row.template_version,
             approved_by: row.approved_by,
             imported_by: row.imported_by,
+            sections: None,
         }
+    }
+}
+
+impl From<(domain::Project, Option<Arc<[SectionWithText]>>)> for Project {
+    fn from((row, sections): (domain::Project, Option<Arc<[SectionWithText]>>)) -> Self {
+        Self { sections, ..row.into() }
     }
 }
 
@@ -129,8 +139,7 @@ impl Project {
 
     /// Sections in the order of the template.
     async fn sections(projects: &[&Self], ctx: &Context<'_>, selection: &Plan) -> Result<Vec<Vec<Section>>> {
-        let (parts, with_text) = parts::of_section(selection);
-        sections_of(projects, ctx, parts, with_text).await
+        sections_of(projects, ctx, parts::of_section(selection)).await
     }
 
     /// One section.
@@ -140,8 +149,7 @@ impl Project {
         selection: &Plan,
         #[graphql(desc = "Key of the section.")] key: String,
     ) -> Result<Vec<Option<Section>>> {
-        let (parts, with_text) = parts::of_section(selection);
-        let all = sections_of(projects, ctx, parts | SectionParts::KEY, with_text).await?;
+        let all = sections_of(projects, ctx, parts::of_section(selection) | SectionParts::KEY).await?;
         Ok(all.into_iter().map(|sections| sections.into_iter().find(|section| section.key == key)).collect())
     }
 
@@ -186,22 +194,18 @@ impl Project {
     }
 }
 
-/// Sections of each of several projects, in one statement.
-async fn sections_of(projects: &[&Project], ctx: &Context<'_>, parts: SectionParts, with_text: bool) -> Result<Vec<Vec<Section>>> {
+/// Sections of each of several projects, in one statement unless they were read with them.
+async fn sections_of(projects: &[&Project], ctx: &Context<'_>, parts: SectionParts) -> Result<Vec<Vec<Section>>> {
+    let own = |sections: &[SectionWithText]| sections.iter().cloned().map(Section::from).collect();
+    let known: Option<Vec<Vec<Section>>> = projects.iter().map(|project| project.sections.as_deref().map(own)).collect();
+    if let Some(known) = known {
+        return Ok(known);
+    }
     let (services, actor) = caller(ctx)?;
     let ids: Vec<ProjectId> = projects.iter().map(|project| project.project).collect();
-    Ok(if with_text {
-        sections_by(&ids, services.sections.load_parts_with_texts(actor, &ids, parts).await?)
-    } else {
-        sections_by(&ids, services.sections.load_parts(actor, &ids, parts).await?)
-    })
-}
-
-/// The sections of each of these projects, in this order.
-fn sections_by<T: Into<Section> + Clone>(ids: &[ProjectId], found: HashMap<ProjectId, Vec<T>>) -> Vec<Vec<Section>> {
-    let mut found = Found::new(ids.iter().copied(), found);
-    let of = |id| found.take(id).unwrap_or_default().into_iter().map(Into::into).collect();
-    ids.iter().map(of).collect()
+    let mut found = Found::new(ids.iter().copied(), services.sections.load_parts(actor, &ids, parts).await?);
+    let of = |id| found.take(id).unwrap_or_default().into_iter().map(Section::from).collect();
+    Ok(ids.iter().map(of).collect())
 }
 
 connection! {
@@ -405,8 +409,8 @@ impl ProjectsQuery {
     async fn project(&self, ctx: &Context<'_>, #[graphql(desc = "Id of the object.")] id: ID) -> Option<Result<Project>> {
         let find = async {
             let selection = graphql_gate::selection::<Project>(ctx)?;
-            let parts = parts::of_project(&selection);
-            load(ctx, PartsOfProject(ProjectId::from_global(&id), parts)).await.map_err(async_graphql::Error::from)
+            let key = PartsOfProject(ProjectId::from_global(&id), parts::of_project(&selection), parts::of_sections(&selection));
+            load(ctx, key).await.map_err(async_graphql::Error::from)
         };
         find.await.map(|project| project.map(Project::from)).transpose()
     }

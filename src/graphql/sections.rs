@@ -14,6 +14,7 @@ use crate::domain::{sections as domain, templates};
 use crate::services::sections::ChangedSection;
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use graphql_gate::{Output, relations, roots};
+use std::sync::Arc;
 
 /// State of a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Output)]
@@ -74,7 +75,7 @@ pub struct Section {
     project: ProjectId,
     /// The newest text, if it was read together with the section.
     #[graphql(skip)]
-    text: Option<String>,
+    text: Option<Arc<str>>,
 }
 
 impl From<domain::Section> for Section {
@@ -97,7 +98,7 @@ impl From<domain::Section> for Section {
 
 impl From<domain::SectionWithText> for Section {
     fn from(row: domain::SectionWithText) -> Self {
-        Self { text: Some(row.text), ..row.section.into() }
+        Self { text: row.text, ..row.section.into() }
     }
 }
 
@@ -109,10 +110,11 @@ impl Section {
     }
 
     /// Plain text; paragraphs are divided by a blank line.
-    async fn text(sections: &[&Self], ctx: &Context<'_>) -> Result<Vec<String>> {
+    async fn text(sections: &[&Self], ctx: &Context<'_>) -> Result<Vec<Arc<str>>> {
         let written = sections.iter().filter(|section| section.text.is_none() && section.revision > 0);
         let mut texts = load_all(ctx, written.map(|section| TextOf(section.section))).await?;
-        let of = |section: &&Self| section.text.clone().or_else(|| texts.take(&TextOf(section.section))).unwrap_or_default();
+        let mut read = |section: &Self| texts.take(&TextOf(section.section)).unwrap_or_default().into();
+        let of = |section: &&Self| section.text.clone().unwrap_or_else(|| read(section));
         Ok(sections.iter().map(of).collect())
     }
 

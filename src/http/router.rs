@@ -68,7 +68,9 @@ const ALWAYS: [(HeaderName, &str); 4] = [
 
 /// Everything that is served at one address. Cheap to clone.
 #[derive(Clone)]
-pub struct Site {
+pub struct Site(Arc<Entrance>);
+
+struct Entrance {
     front: Arc<Front>,
     /// Statically composed: every layer of a router is a box and a clone of all that is below it.
     within: Cors<Dispatch>,
@@ -110,7 +112,8 @@ pub fn site(state: HttpState, objects: Option<ObjectService>) -> Result<Site> {
         None => routes,
     };
     let routes = routes.with_state(Arc::clone(&front));
-    Ok(Site { within: cors(Arc::clone(&front)).layer(Dispatch { front: Arc::clone(&front), routes }), front })
+    let within = cors(Arc::clone(&front)).layer(Dispatch { front: Arc::clone(&front), routes });
+    Ok(Site(Arc::new(Entrance { front, within })))
 }
 
 impl Service<Request> for Site {
@@ -148,7 +151,7 @@ impl Service<Request> for Dispatch {
 
 /// The first thing that a request meets: it gets its id and is let in if it is for a host that is served.
 async fn enter(site: Site, mut request: Request) -> Answered {
-    let Site { front, mut within } = site;
+    let Entrance { front, within } = &*site.0;
     let id = RequestId::fresh();
     request.extensions_mut().insert(id.clone());
     let is_served =
@@ -166,7 +169,7 @@ async fn enter(site: Site, mut request: Request) -> Answered {
             otel.kind = "server"
         );
         trace::follow(&span, request.headers().get("traceparent").and_then(|value| value.to_str().ok()));
-        let response = within.call(request).instrument(span.clone()).await?;
+        let response = within.clone().call(request).instrument(span.clone()).await?;
         // no line follows that it would stand in
         if trace::is_collected(&span) {
             span.record("http.response.status_code", response.status().as_u16());

@@ -138,6 +138,8 @@ impl Session {
         let shutdown = self.front.state.shutdown.clone();
         let (every, silence) = (self.front.state.settings.socket_ping, self.front.state.settings.socket_silence);
         let mut ping = tokio::time::interval_at(Instant::now() + every, every);
+        // once: all sockets wait for it on one list, behind one lock
+        let mut is_shut_down = std::pin::pin!(shutdown.cancelled());
         let close = loop {
             if let Phase::Ending(close) = &self.phase
                 && self.operations.is_empty()
@@ -147,7 +149,7 @@ impl Session {
             }
             tokio::select! {
                 () = &mut self.phase_ends => if let Some(close) = self.end_phase() { break Some(close) },
-                () = shutdown.cancelled(), if !matches!(self.phase, Phase::Ending(_)) => self.begin_ending(Close::RESTARTING),
+                () = &mut is_shut_down, if !matches!(self.phase, Phase::Ending(_)) => self.begin_ending(Close::RESTARTING),
                 written = self.outbox.write(&mut sink), if !self.outbox.is_flushed() => if written.is_err() { break None },
                 (serial, turn) = next_turn(&mut self.operations, self.served), if self.outbox.is_empty() => {
                     self.take_turns(serial, turn);

@@ -6,6 +6,7 @@ use crate::domain::actor::Actor;
 use crate::domain::batches::{
     Batch, BatchActivity, BatchFilter, BatchLifecycle, BatchOrderField, BatchParts, BatchSummary, Claim, ReliefScheme,
 };
+use crate::domain::events::{BatchEvent, StoredEvent};
 use crate::domain::ids::{BatchId, TemplateId, UserId, WorkspaceId};
 use crate::domain::money::Pence;
 use crate::domain::paging::{Direction, KeyValue, Page, PageRequest, Position};
@@ -14,6 +15,7 @@ use crate::error::Result;
 use crate::{narrow_row, on};
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::AssertSqlSafe;
+use sqlx::types::Json;
 use std::collections::HashMap;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -101,23 +103,68 @@ pub async fn create_in(tx: &mut Tx, workspace: WorkspaceId, batch: &Batch) -> Re
         .execute(c).await.map(drop))
 }
 
+/// What [`update_in`] sets; its places are bound by `changed!`.
+const CHANGES: &str = "UPDATE batches SET name = $3, name_key = $4, description = $5, external_ref = $6, search = $7, revision = $8,
+    archived_at = $9, deleted_at = $10, purge_after = $11, company_name = $12, period_start = $13, period_end = $14, scheme = $15,
+    notification_required = $16, notification_due = $17, template_id = $18, updated_at = $19";
+const OF_BATCH: &str = "WHERE id = $1 AND workspace_id = $2";
+const EVENT_COLUMNS: &str = "batch_events (batch_id, workspace_id, occurred_at, payload, sequence)";
+
+macro_rules! changed {
+    ($query:expr, $workspace:expr, $batch:expr) => {
+        $query
+            .bind($batch.id.0)
+            .bind($workspace.0)
+            .bind(&$batch.name)
+            .bind($batch.name.to_lowercase())
+            .bind(&$batch.description)
+            .bind(&$batch.external_ref)
+            .bind(search_text($batch))
+            .bind($batch.revision)
+            .bind($batch.archived_at)
+            .bind($batch.deleted_at)
+            .bind($batch.purge_after)
+            .bind(&$batch.claim.company_name)
+            .bind($batch.claim.period_start)
+            .bind($batch.claim.period_end)
+            .bind($batch.claim.scheme.map(ReliefScheme::as_str))
+            .bind($batch.claim.notification_required)
+            .bind($batch.claim.notification_due())
+            .bind($batch.template.0)
+            .bind($batch.updated_at)
+    };
+}
+
 /// Stores all that a person may change, and the archive and deletion marks.
 ///
 /// # Errors
 /// As the database says; a unique violation means that the name is taken.
 pub async fn update_in(tx: &mut Tx, workspace: WorkspaceId, batch: &Batch) -> Result<(), sqlx::Error> {
-    let claim = &batch.claim;
-    on!(tx, c => sqlx::query(
-        "UPDATE batches SET name = $3, name_key = $4, description = $5, external_ref = $6, search = $7, revision = $8, archived_at = $9,
-            deleted_at = $10, purge_after = $11, company_name = $12, period_start = $13, period_end = $14, scheme = $15,
-            notification_required = $16, notification_due = $17, template_id = $18, updated_at = $19
-         WHERE id = $1 AND workspace_id = $2")
-        .bind(batch.id.0).bind(workspace.0).bind(&batch.name).bind(batch.name.to_lowercase()).bind(&batch.description)
-        .bind(&batch.external_ref).bind(search_text(batch)).bind(batch.revision).bind(batch.archived_at).bind(batch.deleted_at)
-        .bind(batch.purge_after).bind(&claim.company_name).bind(claim.period_start).bind(claim.period_end)
-        .bind(claim.scheme.map(super::super::domain::batches::ReliefScheme::as_str)).bind(claim.notification_required).bind(claim.notification_due())
-        .bind(batch.template.0).bind(batch.updated_at)
-        .execute(c).await.map(drop))
+    let sql = format!("{CHANGES} {OF_BATCH}");
+    on!(tx, c => changed!(sqlx::query(AssertSqlSafe(sql)), workspace, batch).execute(c).await.map(drop))
+}
+
+/// As [`update_in`], and appends an event to the batch's stream, in one round trip where that can be.
+///
+/// # Errors
+/// As the database says; a unique violation means that the name is taken.
+pub async fn update_telling_in(tx: &mut Tx, workspace: WorkspaceId, batch: &Batch, event: BatchEvent) -> Result<StoredEvent, sqlx::Error> {
+    let (payload, occurred_at) = (Json(event), batch.updated_at);
+    let change = format!("{CHANGES}, event_sequence = event_sequence + 1 {OF_BATCH} RETURNING event_sequence");
+    let sequence: i64 = if tx.is_postgres() {
+        let sql = format!(
+            "WITH changed AS ({change}), told AS (INSERT INTO {EVENT_COLUMNS} SELECT $1, $2, $19, $20, event_sequence FROM changed)
+             SELECT event_sequence FROM changed"
+        );
+        on!(tx, c => changed!(sqlx::query_scalar(AssertSqlSafe(sql)), workspace, batch).bind(&payload).fetch_one(c).await?)
+    } else {
+        let sequence = on!(tx, c => changed!(sqlx::query_scalar(AssertSqlSafe(change)), workspace, batch).fetch_one(c).await?);
+        let sql = format!("INSERT INTO {EVENT_COLUMNS} VALUES ($1, $2, $3, $4, $5)");
+        on!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(batch.id.0).bind(workspace.0).bind(occurred_at).bind(&payload).bind(sequence)
+            .execute(c).await.map(drop)?);
+        sequence
+    };
+    Ok(StoredEvent { sequence, occurred_at, event: payload.0 })
 }
 
 /// Adds to the number and expenditure of a batch's projects.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 narrow_row! {
-    struct Row, ProjectParts;
+    pub(super) struct Row, ProjectParts;
     always { id: Uuid = "p.id", batch_id: Uuid = "p.batch_id", }
     REF { external_ref: Option<String> = "p.external_ref", }
     NAME { name: String = "p.name", }

@@ -2,8 +2,10 @@
 
 use super::db::{Arg, Narrow, Sql, Tx, Word, id_list};
 use super::keyset::{SortKey, group_pages, grouped, pages_of_parents};
+use super::projects;
 use crate::domain::ids::{AttemptId, ProjectId, RevisionId, SectionId, UserId, WorkspaceId};
 use crate::domain::paging::{KeyValue, Page, PageRequest, Position};
+use crate::domain::projects::{Project, ProjectParts};
 use crate::domain::sections::{Revision, RevisionSource, Section, SectionParts, SectionState, SectionWithText};
 use crate::domain::templates::Limits;
 use crate::error::{Error, Result};
@@ -11,8 +13,6 @@ use crate::{narrow_row, on};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
-use sqlx::postgres::PgRow;
-use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -29,37 +29,21 @@ narrow_row! {
     WORDS { word_count: i32 = "s.word_count", }
     CHARACTERS { char_count: i32 = "s.char_count", }
     LIMITS { min_words: i32 = "s.min_words", max_words: i32 = "s.max_words", max_chars: i32 = "s.max_chars", }
+    TEXT { text: Option<String> = "r.text", }
 }
 
-/// A row with the newest text in the column after it.
-struct WithText {
-    row: Row,
-    text: Option<String>,
+/// All but the text.
+const NARROW: SectionParts = SectionParts::all().difference(SectionParts::TEXT);
+
+/// What a statement joins to have these parts.
+const fn joins(parts: SectionParts) -> &'static str {
+    if parts.contains(SectionParts::TEXT) { " LEFT JOIN section_revisions r ON r.section_id = s.id AND r.number = s.revision" } else { "" }
 }
 
-impl WithText {
-    fn read<'r, R: sqlx::Row>(row: Row, all: &'r R) -> sqlx::Result<Self>
-    where
-        usize: sqlx::ColumnIndex<R>,
-        Option<String>: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
-    {
-        Ok(Self { row, text: all.try_get(all.len() - 1)? })
-    }
-}
-
-impl Narrow for WithText {
-    type Parts = SectionParts;
-
-    fn columns(parts: SectionParts) -> String {
-        format!("{}, r.text", Row::columns(parts))
-    }
-
-    fn from_postgres(row: &PgRow, parts: SectionParts) -> sqlx::Result<Self> {
-        Self::read(Row::from_postgres(row, parts)?, row)
-    }
-
-    fn from_sqlite(row: &SqliteRow, parts: SectionParts) -> sqlx::Result<Self> {
-        Self::read(Row::from_sqlite(row, parts)?, row)
+impl Row {
+    fn with_text(mut self, parts: SectionParts) -> SectionWithText {
+        let text = parts.contains(SectionParts::TEXT).then(|| self.text.take().unwrap_or_default().into());
+        SectionWithText { section: self.into(), text }
     }
 }
 
@@ -199,9 +183,9 @@ pub async fn set_state_in(tx: &mut Tx, workspace: WorkspaceId, id: SectionId, st
 /// # Errors
 /// As the database says.
 pub async fn find(tx: &mut Tx, workspace: WorkspaceId, id: SectionId) -> Result<Option<Section>> {
-    let sql = format!("SELECT {} FROM sections s WHERE s.id = $1 AND s.workspace_id = $2", Row::columns(SectionParts::all()));
-    let row: Option<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(id.0).bind(workspace.0).fetch_optional(c).await?);
-    Ok(row.map(Section::from))
+    let mut sql = Sql::new(format!("SELECT {} FROM sections s WHERE s.workspace_id = ", Row::columns(NARROW)));
+    sql.bind(Arg::Id(workspace.0)).push(" AND s.id = ").bind(Arg::Id(id.0));
+    Ok(sql.fetch_parts::<Row>(tx, NARROW).await?.pop().map(Section::from))
 }
 
 /// Sections of several projects that are in their template, in its order.
@@ -209,7 +193,8 @@ pub async fn find(tx: &mut Tx, workspace: WorkspaceId, id: SectionId) -> Result<
 /// # Errors
 /// As the database says.
 pub async fn load_for_projects(tx: &mut Tx, workspace: WorkspaceId, ids: &[ProjectId]) -> Result<HashMap<ProjectId, Vec<Section>>> {
-    load_parts(tx, workspace, ids, SectionParts::all()).await
+    let rows = rows_of(tx, workspace, ids, NARROW).await?.into_iter().map(Section::from);
+    Ok(grouped(rows.map(|section| (section.project, section))))
 }
 
 /// As [`load_for_projects`], of which these parts are read.
@@ -221,34 +206,47 @@ pub async fn load_parts(
     workspace: WorkspaceId,
     ids: &[ProjectId],
     parts: SectionParts,
-) -> Result<HashMap<ProjectId, Vec<Section>>> {
-    let sql = of_projects(tx, &Row::columns(parts), "", workspace, ids);
-    let rows = sql.fetch_parts::<Row>(tx, parts).await?.into_iter().map(Section::from);
-    Ok(grouped(rows.map(|section| (section.project, section))))
+) -> Result<HashMap<ProjectId, Vec<SectionWithText>>> {
+    let rows = rows_of(tx, workspace, ids, parts).await?.into_iter();
+    Ok(grouped(rows.map(|row| (ProjectId(row.project_id), row.with_text(parts)))))
 }
 
-/// As [`load_parts`], with the newest text of each section, in one statement.
+async fn rows_of(tx: &mut Tx, workspace: WorkspaceId, ids: &[ProjectId], parts: SectionParts) -> Result<Vec<Row>> {
+    let mut sql = Sql::new(format!("SELECT {} FROM sections s{} WHERE s.workspace_id = ", Row::columns(parts), joins(parts)));
+    sql.bind(Arg::Id(workspace.0)).push_ids(tx, "s.project_id", ids.iter().map(|id| id.0));
+    sql.push(" AND s.position >= 0 ORDER BY s.project_id, s.position");
+    sql.fetch_parts(tx, parts).await
+}
+
+/// Projects by id, deleted ones too, each with its sections that are in its template, in its order, in one statement. Of
+/// projects and sections these parts are read.
 ///
 /// # Errors
 /// As the database says.
-pub async fn load_parts_with_texts(
+pub async fn load_with_projects(
     tx: &mut Tx,
     workspace: WorkspaceId,
     ids: &[ProjectId],
-    parts: SectionParts,
-) -> Result<HashMap<ProjectId, Vec<SectionWithText>>> {
-    let join = "LEFT JOIN section_revisions r ON r.section_id = s.id AND r.number = s.revision";
-    let sql = of_projects(tx, &WithText::columns(parts), join, workspace, ids);
-    let with_text = |WithText { row, text }| SectionWithText { section: Section::from(row), text: text.unwrap_or_default() };
-    let rows = sql.fetch_parts::<WithText>(tx, parts).await?.into_iter().map(with_text);
-    Ok(grouped(rows.map(|found| (found.section.project, found))))
-}
-
-fn of_projects(tx: &Tx, columns: &str, join: &str, workspace: WorkspaceId, ids: &[ProjectId]) -> Sql {
-    let mut sql = Sql::new(format!("SELECT {columns} FROM sections s {join} WHERE s.workspace_id = "));
-    sql.bind(Arg::Id(workspace.0)).push_ids(tx, "s.project_id", ids.iter().map(|id| id.0));
-    sql.push(" AND s.position >= 0 ORDER BY s.project_id, s.position");
-    sql
+    parts: (ProjectParts, SectionParts),
+) -> Result<Vec<(Project, Vec<SectionWithText>)>> {
+    type Joined = (projects::Row, Option<Row>);
+    let mut sql = Sql::new(format!(
+        "SELECT {} FROM projects p LEFT JOIN sections s ON s.project_id = p.id AND s.workspace_id = p.workspace_id AND s.position >= 0{}
+         WHERE p.workspace_id = ",
+        Joined::columns(parts),
+        joins(parts.1)
+    ));
+    sql.bind(Arg::Id(workspace.0)).push_ids(tx, "p.id", ids.iter().map(|id| id.0));
+    sql.push(" ORDER BY p.id, s.position");
+    let mut found: Vec<(Project, Vec<SectionWithText>)> = Vec::with_capacity(ids.len());
+    for (project, section) in sql.fetch_parts::<Joined>(tx, parts).await? {
+        let (project, section) = (Project::from(project), section.map(|row| row.with_text(parts.1)));
+        match found.last_mut() {
+            Some((known, sections)) if known.id == project.id => sections.extend(section),
+            _ => found.push((project, section.into_iter().collect())),
+        }
+    }
+    Ok(found)
 }
 
 /// Those of these projects that lack the text of a required section.

@@ -18,6 +18,7 @@ use crate::repositories::db::{Scope, Tx, is_unique_violation};
 use crate::repositories::{batches, exports, generations, imports, jobs, projects, templates};
 use chrono::{DateTime, Days, Utc};
 use std::collections::HashMap;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Use cases of batches.
@@ -125,9 +126,10 @@ impl Batches {
     async fn save(&self, mut unit: Unit, actor: &Actor, mut batch: Batch, name_field: &str) -> Result<Batch> {
         batch.revision += 1;
         batch.updated_at = unit.now;
-        batches::update_in(&mut unit.tx, actor.workspace, &batch).await.map_err(|error| taken(error, name_field, name_field))?;
-        unit.append(actor.workspace, batch.id, vec![BatchEvent::BatchChanged]).await?;
-        batch.event_sequence += 1;
+        let told = batches::update_telling_in(&mut unit.tx, actor.workspace, &batch, BatchEvent::BatchChanged).await;
+        let event = told.map_err(|error| taken(error, name_field, name_field))?;
+        batch.event_sequence = event.sequence;
+        unit.ring(Topic::Batch(batch.id), Bell::Event(Arc::new(event)));
         unit.commit().await?;
         Ok(batch)
     }

@@ -14,10 +14,11 @@ use crate::domain::projects::{
     Costs, Facts, Project, ProjectDraft, ProjectFilter, ProjectOrderField, ProjectParts, ProjectPatch, ProjectStatus,
 };
 use crate::domain::quality::Report;
+use crate::domain::sections::{SectionParts, SectionWithText};
 use crate::error::{Error, Problem, ProblemCode, Result};
 use crate::repositories::db::{Tx, is_unique_violation};
 use crate::repositories::projects::NewProject;
-use crate::repositories::{batches, projects, templates};
+use crate::repositories::{self, batches, projects, templates};
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -260,6 +261,19 @@ impl Projects {
     pub async fn load_parts(&self, actor: &Actor, ids: &[ProjectId], parts: ProjectParts) -> Result<HashMap<ProjectId, Project>> {
         let found = projects::load(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids, parts).await?;
         Ok(found.into_iter().map(|project| (project.id, project)).collect())
+    }
+
+    /// The same, each with its sections in the order of its template, of which at least these parts are read.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn load_with_sections(
+        &self,
+        actor: &Actor,
+        ids: &[ProjectId],
+        parts: (ProjectParts, SectionParts),
+    ) -> Result<Vec<(Project, Vec<SectionWithText>)>> {
+        repositories::sections::load_with_projects(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids, parts).await
     }
 
     /// Facts of several projects.

@@ -237,21 +237,13 @@ impl Sections {
     ///
     /// # Errors
     /// As the database says.
-    pub async fn load_parts(&self, actor: &Actor, ids: &[ProjectId], parts: SectionParts) -> Result<HashMap<ProjectId, Vec<Section>>> {
-        sections::load_parts(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids, parts).await
-    }
-
-    /// As [`Sections::load_parts`], with the newest text of each, in one statement.
-    ///
-    /// # Errors
-    /// As the database says.
-    pub async fn load_parts_with_texts(
+    pub async fn load_parts(
         &self,
         actor: &Actor,
         ids: &[ProjectId],
         parts: SectionParts,
     ) -> Result<HashMap<ProjectId, Vec<SectionWithText>>> {
-        sections::load_parts_with_texts(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids, parts).await
+        sections::load_parts(&mut self.core.db.read(actor.workspace).await?, actor.workspace, ids, parts).await
     }
 
     /// Newest texts of several sections.

@@ -6,6 +6,7 @@ use claimwright::domain::ids::WorkspaceId;
 use claimwright::error::Result;
 use claimwright::on;
 use claimwright::repositories::db::{Db, Scope, Tx};
+use futures::future::join_all;
 use sqlx::{Connection, PgConnection};
 use tokio::task::yield_now;
 use tokio::time::timeout;
@@ -22,6 +23,12 @@ async fn with(connections: u32, test: impl AsyncFnOnce(Db, String)) {
     test(db.clone(), url).await;
     timeout(PATIENCE, db.close()).await.expect("all connections are given back");
     drop_database(&name).await;
+}
+
+/// Uses four connections at once and gives them back.
+async fn rest_all(db: &Db) {
+    let readers = join_all((0..4).map(|_| db.read(Scope::Everything))).await;
+    assert!(readers.iter().all(Result::is_ok), "{readers:?}");
 }
 
 async fn number(tx: &mut Tx, number: i32) -> Result<i32> {
@@ -103,11 +110,7 @@ async fn a_transaction_that_is_given_up_holds_no_lock_and_its_connection_is_used
 #[tokio::test]
 async fn who_asks_the_pool_itself_does_not_wait_for_connections_that_rest() {
     with(4, async |db, _| {
-        let mut readers = Vec::new();
-        for _ in 0..4 {
-            readers.push(db.read(Scope::Everything).await.expect("a session"));
-        }
-        drop(readers);
+        rest_all(&db).await;
         let own = timeout(PATIENCE, db.postgres().expect("PostgreSQL").acquire()).await.expect("no wait for ever");
         drop(own.expect("a connection"));
         // and all at once, more than there are
@@ -122,7 +125,7 @@ async fn who_asks_the_pool_itself_does_not_wait_for_connections_that_rest() {
                 number(&mut db.read(Scope::Everything).await.expect("a session"), round).await.map(drop).expect("a number");
             })
         });
-        let all = timeout(PATIENCE, futures::future::join_all(asked)).await.expect("nobody waits for ever");
+        let all = timeout(PATIENCE, join_all(asked)).await.expect("nobody waits for ever");
         assert!(all.into_iter().all(|one| one.is_ok()));
     })
     .await;
@@ -131,11 +134,7 @@ async fn who_asks_the_pool_itself_does_not_wait_for_connections_that_rest() {
 #[tokio::test]
 async fn connections_that_the_server_ended_are_met_once_each_and_then_replaced() {
     with(4, async |db, url| {
-        let mut readers = Vec::new();
-        for _ in 0..4 {
-            readers.push(db.read(Scope::Everything).await.expect("a session"));
-        }
-        drop(readers);
+        rest_all(&db).await;
         let mut other = PgConnection::connect(&url).await.expect("a connection");
         let ended = "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity
              WHERE datname = current_database() AND pid <> pg_backend_pid()";

@@ -128,6 +128,57 @@ mod counts_and_links_back_cost_one_statement_for_all_rows {
 }
 
 on_both! {
+    async fn projects_by_their_ids_are_read_with_their_sections_in_one_statement(app: TestApp) {
+        let client = app.adviser();
+        let (batch, _) = client.batch_of("Acme", 3).await;
+        let (_, status) = client.generate(json!({ "batchId": batch, "scope": "ALL_UNAPPROVED" })).await;
+        assert_eq!(status, "SUCCEEDED");
+        let (_, empty) = client.batch_of("Empty", 1).await;
+        // without workers, whose looks at the queue would be counted too
+        let app = app.restart_as(Roles::Api).await;
+        let client = app.adviser();
+        let by_list = "query($id: ID!) { batch(id: $id) { projects { nodes { id name sections { key state text } } } } }";
+        let data = client.run(by_list, json!({ "id": batch })).await;
+        let listed = data["batch"]["projects"]["nodes"].as_array().expect("projects");
+        let keys: Vec<&Value> = listed[0]["sections"].as_array().expect("sections").iter().map(|section| &section["key"]).collect();
+        assert!(keys.len() > 2, "{keys:?}");
+        let variables = json!({ "a": listed[0]["id"], "b": listed[1]["id"], "c": empty[0], "d": batch });
+        let query = format!(
+            "query($a: ID!, $b: ID!, $c: ID!, $d: ID!) {{ a: project(id: $a) {{ id name sections {{ key state text }} }} b: project(id: $b) {{                 last: section(key: {}) {{ text }} none: section(key: \"nothing\") {{ text }} sections {{ key }} }}                 c: project(id: $c) {{ deleted sections {{ text wordCount }} }} d: project(id: $d) {{ sections {{ key }} }} }}",
+            keys[keys.len() - 1]
+        );
+        let before = app.statements();
+        let data = client.run(&query, variables).await;
+        assert_eq!(app.statements() - before, 1);
+        assert_eq!(data["a"], listed[0]);
+        let (b, sections) = (&data["b"], listed[1]["sections"].as_array().expect("sections"));
+        assert_eq!(b["last"]["text"], sections[sections.len() - 1]["text"]);
+        assert_eq!(b["none"], Value::Null);
+        assert_eq!(b["sections"].as_array().expect("sections").iter().map(|section| &section["key"]).collect::<Vec<_>>(), keys);
+        let unwritten = json!({ "text": "", "wordCount": 0 });
+        assert_eq!(data["c"], json!({ "deleted": false, "sections": vec![unwritten; keys.len()] }));
+        assert_eq!(data["d"], Value::Null, "the id of something else");
+        app.stop().await;
+    }
+
+    async fn a_change_of_a_batch_is_stored_with_its_event(app: TestApp) {
+        let batch = app.adviser().create_batch("Acme").await;
+        let app = app.restart_as(Roles::Api).await;
+        let client = app.adviser();
+        let rename = "mutation($id: ID!, $name: String!) { renameBatch(id: $id, name: $name) { batch { name revision eventCursor } } }";
+        let first = client.run(rename, json!({ "id": batch, "name": "Acme 1" })).await;
+        let before = app.statements();
+        let second = client.run(rename, json!({ "id": batch, "name": "Acme 2" })).await;
+        let statements = app.statements() - before;
+        assert!(statements <= 3, "the lock, and the change with its event: {statements}");
+        let (first, second) = (&first["renameBatch"]["batch"], &second["renameBatch"]["batch"]);
+        assert_eq!(second["revision"].as_i64(), first["revision"].as_i64().map(|revision| revision + 1));
+        assert_ne!(second["eventCursor"], first["eventCursor"]);
+        let read = client.run("query($id: ID!) { batch(id: $id) { name revision eventCursor } }", json!({ "id": batch })).await;
+        assert_eq!(read["batch"], *second);
+        app.stop().await;
+    }
+
     async fn every_kind_of_object_is_found_by_its_id(app: TestApp) {
         let adviser = app.adviser();
         let (batch, projects) = adviser.generated("Acme", 1).await;

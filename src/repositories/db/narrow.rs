@@ -4,9 +4,9 @@
 use super::unspanned::unspanned;
 use super::{Conn, Sql, Timed, Tx};
 use crate::error::Result;
-use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row, ValueRef};
 use std::str::FromStr;
 
 /// A row of which groups of columns may be left out. [`narrow_row!`] declares one.
@@ -17,17 +17,38 @@ pub trait Narrow: Sized + Send {
     /// The columns of these groups, for a `SELECT`.
     fn columns(parts: Self::Parts) -> String;
 
-    /// Reads what was selected by [`Narrow::columns`] with the same groups.
+    /// Reads what was selected by [`Narrow::columns`] with the same groups, from the column that is next.
     ///
     /// # Errors
     /// If a column has another type.
-    fn from_postgres(row: &PgRow, parts: Self::Parts) -> sqlx::Result<Self>;
+    fn from_postgres(row: &PgRow, next: &mut usize, parts: Self::Parts) -> sqlx::Result<Self>;
 
-    /// Reads what was selected by [`Narrow::columns`] with the same groups.
+    /// Reads what was selected by [`Narrow::columns`] with the same groups, from the column that is next.
     ///
     /// # Errors
     /// If a column has another type.
-    fn from_sqlite(row: &SqliteRow, parts: Self::Parts) -> sqlx::Result<Self>;
+    fn from_sqlite(row: &SqliteRow, next: &mut usize, parts: Self::Parts) -> sqlx::Result<Self>;
+}
+
+/// A row, and the one of another table that was joined to it, if there is any.
+impl<A: Narrow, B: Narrow> Narrow for (A, Option<B>) {
+    type Parts = (A::Parts, B::Parts);
+
+    fn columns((of_a, of_b): Self::Parts) -> String {
+        format!("{}, {}", A::columns(of_a), B::columns(of_b))
+    }
+
+    fn from_postgres(row: &PgRow, next: &mut usize, (of_a, of_b): Self::Parts) -> sqlx::Result<Self> {
+        let a = A::from_postgres(row, next, of_a)?;
+        let is_alone = row.try_get_raw(*next)?.is_null();
+        Ok((a, if is_alone { None } else { Some(B::from_postgres(row, next, of_b)?) }))
+    }
+
+    fn from_sqlite(row: &SqliteRow, next: &mut usize, (of_a, of_b): Self::Parts) -> sqlx::Result<Self> {
+        let a = A::from_sqlite(row, next, of_a)?;
+        let is_alone = row.try_get_raw(*next)?.is_null();
+        Ok((a, if is_alone { None } else { Some(B::from_sqlite(row, next, of_b)?) }))
+    }
 }
 
 impl Sql {
@@ -42,11 +63,11 @@ impl Sql {
             Conn::Postgres(c) => {
                 let rows = unspanned(sqlx::query_with(AssertSqlSafe(text), super::sql::for_postgres(args)?).fetch_all(c)).await?;
                 tx.ended();
-                rows.iter().map(|row| R::from_postgres(row, parts)).collect()
+                rows.iter().map(|row| R::from_postgres(row, &mut 0, parts)).collect()
             }
             Conn::Sqlite(c) => {
                 let rows = unspanned(sqlx::query_with(AssertSqlSafe(text), super::sql::for_sqlite(args)?).fetch_all(c)).await?;
-                rows.iter().map(|row| R::from_sqlite(row, parts)).collect()
+                rows.iter().map(|row| R::from_sqlite(row, &mut 0, parts)).collect()
             }
         };
         Ok(rows?)
@@ -85,22 +106,25 @@ where
 macro_rules! narrow_row {
     (
         $(#[$doc:meta])*
-        struct $name:ident, $parts:ty;
+        $vis:vis struct $name:ident, $parts:ty;
         always { $($always:ident: $always_ty:ty = $always_column:literal,)* }
         $($part:ident { $($field:ident: $ty:ty = $column:literal,)* })*
     ) => {
         $(#[$doc])*
-        struct $name { $($always: $always_ty,)* $($($field: $ty,)*)* }
+        $vis struct $name { $($always: $always_ty,)* $($($field: $ty,)*)* }
 
         impl $name {
-            fn read<'r, R: sqlx::Row>(row: &'r R, parts: $parts) -> sqlx::Result<Self>
+            fn read<'r, R: sqlx::Row>(row: &'r R, next: &mut usize, parts: $parts) -> sqlx::Result<Self>
             where
                 usize: sqlx::ColumnIndex<R>,
                 $($always_ty: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,)*
                 $($($ty: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,)*)*
             {
-                let mut places = 0_usize..;
-                let mut place = || places.next().unwrap_or_default();
+                let mut place = || {
+                    let place = *next;
+                    *next += 1;
+                    place
+                };
                 $(let $always: $always_ty = row.try_get(place())?;)*
                 $($(let $field: $ty;)*)*
                 $(
@@ -121,7 +145,7 @@ macro_rules! narrow_row {
             $($($ty: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,)*)*
         {
             fn from_row(row: &'r R) -> sqlx::Result<Self> {
-                Self::read(row, <$parts>::all())
+                Self::read(row, &mut 0, <$parts>::all())
             }
         }
 
@@ -138,12 +162,12 @@ macro_rules! narrow_row {
                 columns
             }
 
-            fn from_postgres(row: &sqlx::postgres::PgRow, parts: $parts) -> sqlx::Result<Self> {
-                Self::read(row, parts)
+            fn from_postgres(row: &sqlx::postgres::PgRow, next: &mut usize, parts: $parts) -> sqlx::Result<Self> {
+                Self::read(row, next, parts)
             }
 
-            fn from_sqlite(row: &sqlx::sqlite::SqliteRow, parts: $parts) -> sqlx::Result<Self> {
-                Self::read(row, parts)
+            fn from_sqlite(row: &sqlx::sqlite::SqliteRow, next: &mut usize, parts: $parts) -> sqlx::Result<Self> {
+                Self::read(row, next, parts)
             }
         }
     };

@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// For so long after its last use a connection is taken to be alive without asking it. No server ends and comes again in less.
-const FRESH: Duration = Duration::from_millis(250);
+/// For so long after its last use a connection is taken to be alive without asking it. Short enough that no server ends and comes
+/// again in less: one that was restarted may refuse nobody who asks afterwards.
+const FRESH: Duration = Duration::from_millis(50);
 /// The one that rested longest goes back to the pool after this time: fewer would do.
 const LONG_UNUSED: Duration = Duration::from_secs(10);
 /// How long a connection stays away from the pool, which closes those that are too old.
