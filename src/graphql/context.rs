@@ -244,15 +244,13 @@ impl Loader<PartsOfProject> for Reader {
         let (services, actor) = (&self.services.projects, &self.actor);
         let ids: HashSet<ProjectId> = keys.iter().map(|key| key.0).collect();
         let (ids, parts) = (Vec::from_iter(ids), keys.iter().map(|key| key.1).collect());
-        let found: HashMap<ProjectId, Self::Value> = match keys.iter().filter_map(|key| key.2).reduce(|all, more| all | more) {
-            Some(of_sections) => {
-                let found = services.load_with_sections(actor, &ids, (parts, of_sections)).await?;
-                found.into_iter().map(|(project, sections)| (project.id, (project, Some(sections.into())))).collect()
-            }
-            None => {
-                let found = services.load_parts(actor, &ids, parts).await?;
-                found.into_iter().map(|(id, project)| (id, (project, None))).collect()
-            }
+        let of_sections = keys.iter().filter_map(|key| key.2).reduce(|all, more| all | more);
+        let found: HashMap<ProjectId, Self::Value> = if let Some(of_sections) = of_sections {
+            let found = services.load_with_sections(actor, &ids, (parts, of_sections)).await?;
+            found.into_iter().map(|(project, sections)| (project.id, (project, Some(sections.into())))).collect()
+        } else {
+            let found = services.load_parts(actor, &ids, parts).await?;
+            found.into_iter().map(|(id, project)| (id, (project, None))).collect()
         };
         Ok(keys.iter().filter_map(|key| found.get(&key.0).map(|row| (*key, row.clone()))).collect())
     }
