@@ -65,28 +65,33 @@ where
 
 /// What was found for the rows of a level. A row may occur twice in it; only then is a value copied.
 #[derive(Debug)]
-pub struct Found<K, V>(HashMap<K, (usize, V)>);
+pub struct Found<K, V> {
+    values: HashMap<K, V>,
+    /// How many rows are left of each key; empty where each has one.
+    rows: HashMap<K, usize>,
+}
 
 impl<K: Hash + Eq, V: Clone> Found<K, V> {
     /// What was found for these keys.
-    pub fn new(keys: impl Iterator<Item = K>, found: HashMap<K, V>) -> Self {
-        let mut rows: HashMap<K, usize> = HashMap::new();
-        keys.for_each(|key| *rows.entry(key).or_default() += 1);
-        let with_rows = |(key, value)| {
-            let count = rows.get(&key).copied().unwrap_or(1);
-            (key, (count, value))
-        };
-        Self(found.into_iter().map(with_rows).collect())
+    pub fn new(keys: impl Iterator<Item = K>, values: HashMap<K, V>) -> Self {
+        let (mut rows, mut count) = (HashMap::with_capacity(keys.size_hint().0), 0);
+        for key in keys {
+            *rows.entry(key).or_default() += 1;
+            count += 1;
+        }
+        if rows.len() == count {
+            rows = HashMap::new();
+        }
+        Self { values, rows }
     }
 
     /// The value for a row with this key.
     pub fn take(&mut self, key: &K) -> Option<V> {
-        let (rows, value) = self.0.get_mut(key)?;
-        if *rows > 1 {
-            *rows -= 1;
-            return Some(value.clone());
+        if let Some(left) = self.rows.get_mut(key).filter(|left| **left > 1) {
+            *left -= 1;
+            return self.values.get(key).cloned();
         }
-        self.0.remove(key).map(|(_, value)| value)
+        self.values.remove(key)
     }
 }
 

@@ -76,7 +76,6 @@ fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, progress::Subscrip
         .register_output_type::<nodes::Job>()
         .register_output_type::<progress::StreamEvent>()
         .extension(failures::ErrorPaths)
-        .extension(graphql_gate::verdict::Verdicts)
 }
 
 /// The schema over the services.

@@ -66,11 +66,14 @@ pub async fn check(front: &Front, incoming: Incoming) -> Result<(Prepared, Optio
 /// nothing but these is found.
 async fn find(front: &Front, incoming: Incoming) -> Result<(Request, Option<DocumentHash>), Rejection> {
     let Incoming { mut request, hash } = incoming;
+    let persisted = &front.state.services.persisted;
+    if hash.is_none() && !persisted.only_registered() {
+        return Ok((request, None));
+    }
     let own = (!request.query.is_empty()).then(|| DocumentHash::of(&request.query));
     if own.is_some() && hash.is_some() && own != hash {
         return Err(Rejection::invalid("`persistedQuery.sha256Hash` is not the SHA-256 of the document.", Vec::new()));
     }
-    let persisted = &front.state.services.persisted;
     if persisted.only_registered() {
         let registered = own.or(hash).and_then(|hash| persisted.find_registered(hash));
         request.query = registered.ok_or_else(|| unknown("Only registered documents may run here, and this one is not."))?.to_owned();

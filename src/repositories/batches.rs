@@ -272,9 +272,8 @@ fn parts_of_order(order: &[(BatchOrderField, Direction)]) -> BatchParts {
 }
 
 fn position(batch: &Batch, order: &[(BatchOrderField, Direction)], name: &Arc<str>) -> Position {
-    let mut values: Vec<KeyValue> = order
-        .iter()
-        .map(|(field, direction)| match field {
+    let value =
+        |(field, direction): &(BatchOrderField, Direction)| match field {
             BatchOrderField::Name => KeyValue::Text(batch.name.to_lowercase()),
             BatchOrderField::CreatedAt => KeyValue::Micros(batch.created_at.timestamp_micros()),
             BatchOrderField::UpdatedAt => KeyValue::Micros(batch.updated_at.timestamp_micros()),
@@ -284,10 +283,8 @@ fn position(batch: &Batch, order: &[(BatchOrderField, Direction)], name: &Arc<st
                 || if *direction == Direction::Asc { "9999-12-31".into() } else { "0000-01-01".into() },
                 |day| day.to_string(),
             )),
-        })
-        .collect();
-    values.push(KeyValue::Id(batch.id.0));
-    Position::new(Arc::clone(name), values)
+        };
+    Position::new(Arc::clone(name), order.iter().map(value).chain([KeyValue::Id(batch.id.0)]).collect())
 }
 
 /// Name of an order, which cursors of this list carry.

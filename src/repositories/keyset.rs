@@ -4,6 +4,7 @@ use super::db::{Arg, Sql};
 use crate::domain::paging::{Direction, KeyValue, Page, PageRequest, Position};
 use chrono::DateTime;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
 /// A key of a sort: an expression that is never NULL, and its direction. The last key of a list is its id.
@@ -62,24 +63,29 @@ pub fn pages_of_parents(columns: &str, from: Sql, parent: &str, keys: &[SortKey]
 #[must_use]
 pub fn group_pages<K: Eq + Hash, T>(rows: Vec<(K, T, Position)>, request: &PageRequest) -> HashMap<K, Page<T>> {
     let rows = rows.into_iter().map(|(parent, row, at)| (parent, (row, at)));
-    grouped(rows).into_iter().map(|(parent, rows)| (parent, Page::from_rows(rows, request))).collect()
+    grouped(rows, 0).into_iter().map(|(parent, rows)| (parent, Page::from_rows(rows, request))).collect()
 }
 
-/// Rows by their key. Those of one key mostly come one after the other, so a key is looked for once for all of them.
-pub fn grouped<K: Eq + Hash, T>(rows: impl IntoIterator<Item = (K, T)>) -> HashMap<K, Vec<T>> {
-    let mut all: HashMap<K, Vec<T>> = HashMap::new();
+/// Rows by their key, of which about so many are expected. Those of one key mostly come one after the other, so a key is looked for
+/// once for all of them.
+pub fn grouped<K: Eq + Hash, T>(rows: impl IntoIterator<Item = (K, T)>, keys: usize) -> HashMap<K, Vec<T>> {
+    let mut all: HashMap<K, Vec<T>> = HashMap::with_capacity(keys);
+    let mut put = |key, mut rows| match all.entry(key) {
+        Entry::Vacant(place) => drop(place.insert(rows)),
+        Entry::Occupied(mut known) => known.get_mut().append(&mut rows),
+    };
     let (mut current, mut group) = (None, Vec::new());
     for (key, row) in rows {
         if let Some(ended) = current.take_if(|current| *current != key) {
             // the next one is probably as long
             let next = Vec::with_capacity(group.len());
-            all.entry(ended).or_default().append(&mut std::mem::replace(&mut group, next));
+            put(ended, std::mem::replace(&mut group, next));
         }
         current.get_or_insert(key);
         group.push(row);
     }
     if let Some(ended) = current {
-        all.entry(ended).or_default().append(&mut group);
+        put(ended, group);
     }
     all
 }
@@ -125,7 +131,7 @@ mod tests {
     #[test]
     fn rows_are_grouped_in_their_order_whether_or_not_those_of_a_key_come_together() {
         let rows = [(1, 'a'), (1, 'b'), (2, 'c'), (1, 'd'), (3, 'e'), (3, 'f')];
-        assert_eq!(grouped(rows), HashMap::from([(1, vec!['a', 'b', 'd']), (2, vec!['c']), (3, vec!['e', 'f'])]));
-        assert_eq!(grouped(Vec::<(i32, char)>::new()), HashMap::new());
+        assert_eq!(grouped(rows, 2), HashMap::from([(1, vec!['a', 'b', 'd']), (2, vec!['c']), (3, vec!['e', 'f'])]));
+        assert_eq!(grouped(Vec::<(i32, char)>::new(), 0), HashMap::new());
     }
 }

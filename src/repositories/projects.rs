@@ -467,9 +467,8 @@ fn position(project: &Project, order: &[(ProjectOrderField, Direction)], name: &
         ProjectOrderField::CreatedAt => KeyValue::Micros(project.created_at.timestamp_micros()),
         ProjectOrderField::UpdatedAt => KeyValue::Micros(project.updated_at.timestamp_micros()),
     };
-    let mut values: Vec<_> = order.iter().map(|(field, direction)| value(field, *direction == Direction::Asc)).collect();
-    values.push(KeyValue::Id(project.id.0));
-    Position::new(Arc::clone(name), values)
+    let values = order.iter().map(|(field, direction)| value(field, *direction == Direction::Asc));
+    Position::new(Arc::clone(name), values.chain([KeyValue::Id(project.id.0)]).collect())
 }
 
 /// Name of an order, which cursors of this list carry.

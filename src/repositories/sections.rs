@@ -194,7 +194,7 @@ pub async fn find(tx: &mut Tx, workspace: WorkspaceId, id: SectionId) -> Result<
 /// As the database says.
 pub async fn load_for_projects(tx: &mut Tx, workspace: WorkspaceId, ids: &[ProjectId]) -> Result<HashMap<ProjectId, Vec<Section>>> {
     let rows = rows_of(tx, workspace, ids, NARROW).await?.into_iter().map(Section::from);
-    Ok(grouped(rows.map(|section| (section.project, section))))
+    Ok(grouped(rows.map(|section| (section.project, section)), ids.len()))
 }
 
 /// As [`load_for_projects`], of which these parts are read.
@@ -208,7 +208,7 @@ pub async fn load_parts(
     parts: SectionParts,
 ) -> Result<HashMap<ProjectId, Vec<SectionWithText>>> {
     let rows = rows_of(tx, workspace, ids, parts).await?.into_iter();
-    Ok(grouped(rows.map(|row| (ProjectId(row.project_id), row.with_text(parts)))))
+    Ok(grouped(rows.map(|row| (ProjectId(row.project_id), row.with_text(parts))), ids.len()))
 }
 
 async fn rows_of(tx: &mut Tx, workspace: WorkspaceId, ids: &[ProjectId], parts: SectionParts) -> Result<Vec<Row>> {

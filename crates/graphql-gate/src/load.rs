@@ -84,13 +84,14 @@ pub async fn render<T: Output>(values: &[T], step_plan: &Plan, pos: async_graphq
     };
     let loaded = rows.of_plans.iter().map(load).collect();
 
-    let mut writer = Writer::new(loaded, pos);
+    let mut writer = Writer::new(loaded, pos, step_plan.room());
     let mut column = Column { nullable: T::NULLABLE, cells: Vec::with_capacity(values.len()), ..Column::default() };
     for (row, value) in values.iter().enumerate() {
         let failed = value.write(step_plan, &mut writer).is_err();
         column.cells.push((writer.out.len(), failed));
         column.errors.extend(writer.errors.drain(..).map(|error| (row, error)));
     }
+    step_plan.has_taken(writer.out.len());
     column.text = writer.out;
     column
 }

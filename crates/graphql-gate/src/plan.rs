@@ -9,6 +9,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Most fields of a plan, counted for every type that they may be asked of.
 const MAX_STEPS: usize = 50_000;
@@ -33,7 +34,12 @@ pub struct Plan {
     has_relations: bool,
     /// True if nothing is known of what is asked for.
     is_open: bool,
+    /// How long the text of all that was written by it was last time, in bytes.
+    last_length: AtomicUsize,
 }
+
+/// Most room that is made for a text before it is written, in bytes.
+const MOST_ROOM: usize = 1 << 20;
 
 /// In place of names, where it is not known what is asked for: load everything.
 pub const ANYTHING: &str = "*";
@@ -83,6 +89,17 @@ impl Step {
 }
 
 impl Plan {
+    /// Room for what is written by it: a little more than last time.
+    pub(crate) fn room(&self) -> usize {
+        let last = self.last_length.load(Ordering::Relaxed);
+        (last + last / 16).min(MOST_ROOM)
+    }
+
+    /// So long was what was written by it.
+    pub(crate) fn has_taken(&self, length: usize) {
+        self.last_length.store(length, Ordering::Relaxed);
+    }
+
     /// Its fields, in the order of the answer.
     #[must_use]
     pub fn steps(&self) -> &[Step] {

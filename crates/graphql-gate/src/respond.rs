@@ -1,27 +1,31 @@
 //! Writes responses. async-graphql's own way would clone and parse the texts of gates again; here they are copied.
 
 use crate::gate::RAW;
+use crate::write::string;
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, Selection, SelectionSet};
 use async_graphql::{Response, Value};
 use serde::Serialize;
 use std::collections::HashSet;
 
+/// Room for what whoever sends a response may add to it.
+const SPARE: usize = 256;
+
 /// A response as JSON, with what serde would write: data first.
 #[must_use]
 pub fn to_string(response: &Response) -> String {
-    let mut out = Vec::with_capacity(size(&response.data) + 64);
-    out.extend_from_slice(b"{\"data\":");
+    let mut out = String::with_capacity(size(&response.data) + SPARE);
+    out.push_str("{\"data\":");
     write_value(&response.data, &mut out);
     if !response.extensions.is_empty() {
-        out.extend_from_slice(b",\"extensions\":");
+        out.push_str(",\"extensions\":");
         write_as_serde_does(&response.extensions, &mut out);
     }
     if !response.errors.is_empty() {
-        out.extend_from_slice(b",\"errors\":");
+        out.push_str(",\"errors\":");
         write_as_serde_does(&response.errors, &mut out);
     }
-    out.push(b'}');
-    String::from_utf8(out).unwrap_or_default()
+    out.push('}');
+    out
 }
 
 /// The JSON text of what a gate has answered, as it stands in a response.
@@ -45,42 +49,39 @@ fn size(value: &Value) -> usize {
     }
 }
 
-/// Writing into memory does not fail, and keys are texts here; what could not be written is null.
-fn write_as_serde_does(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
-    let start = out.len();
-    if serde_json::to_writer(&mut *out, value).is_err() {
-        out.truncate(start);
-        out.extend_from_slice(b"null");
-    }
+/// Keys are texts here; what could not be written is null.
+fn write_as_serde_does(value: &(impl Serialize + ?Sized), out: &mut String) {
+    out.push_str(serde_json::to_string(value).as_deref().unwrap_or("null"));
 }
 
-pub(crate) fn write_value(value: &Value, out: &mut Vec<u8>) {
+pub(crate) fn write_value(value: &Value, out: &mut String) {
     match value {
         Value::Object(fields) => {
             if let Some(text) = text_of(value) {
-                return out.extend_from_slice(text.as_bytes());
+                return out.push_str(text);
             }
-            out.push(b'{');
+            out.push('{');
             for (index, (key, value)) in fields.iter().enumerate() {
                 if index > 0 {
-                    out.push(b',');
+                    out.push(',');
                 }
-                write_as_serde_does(key.as_str(), out);
-                out.push(b':');
+                string(out, key);
+                out.push(':');
                 write_value(value, out);
             }
-            out.push(b'}');
+            out.push('}');
         }
         Value::List(values) => {
-            out.push(b'[');
+            out.push('[');
             for (index, value) in values.iter().enumerate() {
                 if index > 0 {
-                    out.push(b',');
+                    out.push(',');
                 }
                 write_value(value, out);
             }
-            out.push(b']');
+            out.push(']');
         }
+        Value::String(text) => string(out, text),
         value => write_as_serde_does(value, out),
     }
 }

@@ -29,8 +29,9 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(loaded: Vec<Loaded>, pos: Pos) -> Self {
-        Self { loaded, pos, ..Self::default() }
+    /// With room for a text of this length.
+    pub(crate) fn new(loaded: Vec<Loaded>, pos: Pos, length: usize) -> Self {
+        Self { out: String::with_capacity(length), loaded, pos, ..Self::default() }
     }
 
     /// Text that is JSON already.
@@ -182,48 +183,70 @@ impl Writer {
         Err(Null)
     }
 
-    /// A JSON string. Long runs without anything to escape are found 32 bytes at a time: the compiler makes vector code of it.
+    /// A JSON string.
     pub fn string(&mut self, text: &str) {
-        let bytes = text.as_bytes();
-        self.out.reserve(text.len() + 2);
-        self.out.push('"');
-        let (mut from, mut at) = (0, 0);
-        while at < bytes.len() {
-            if let Some(chunk) = bytes[at..].first_chunk::<32>()
-                && !chunk.iter().fold(false, |any, byte| any | must_be_escaped(*byte))
-            {
-                at += 32;
-                continue;
-            }
-            let end = (at + 32).min(bytes.len());
-            let Some(found) = bytes[at..end].iter().position(|byte| must_be_escaped(*byte)) else {
-                at = end;
-                continue;
-            };
-            self.out.push_str(&text[from..at + found]);
-            self.escaped(bytes[at + found]);
-            at += found + 1;
-            from = at;
-        }
-        self.out.push_str(&text[from..]);
-        self.out.push('"');
+        string(&mut self.out, text);
     }
+}
 
-    fn escaped(&mut self, byte: u8) {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        match byte {
-            b'"' => self.out.push_str("\\\""),
-            b'\\' => self.out.push_str("\\\\"),
-            b'\n' => self.out.push_str("\\n"),
-            b'\r' => self.out.push_str("\\r"),
-            b'\t' => self.out.push_str("\\t"),
-            8 => self.out.push_str("\\b"),
-            12 => self.out.push_str("\\f"),
-            byte => {
-                self.out.push_str("\\u00");
-                self.out.push(char::from(HEX[usize::from(byte >> 4)]));
-                self.out.push(char::from(HEX[usize::from(byte & 15)]));
-            }
+/// Appends a JSON string.
+pub(crate) fn string(out: &mut String, text: &str) {
+    let bytes = text.as_bytes();
+    out.reserve(text.len() + 2);
+    out.push('"');
+    let mut from = 0;
+    while let Some(at) = next_escape(bytes, from) {
+        out.push_str(&text[from..at]);
+        escaped(out, bytes[at]);
+        from = at + 1;
+    }
+    out.push_str(&text[from..]);
+    out.push('"');
+}
+
+/// The next byte that must be escaped. Long runs without any are passed 32 bytes at a time, of which the compiler makes vector code;
+/// what is shorter or has one is looked at eight bytes at a time.
+fn next_escape(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    while let Some(chunk) = bytes[at..].first_chunk::<32>()
+        && !chunk.iter().fold(false, |any, byte| any | must_be_escaped(*byte))
+    {
+        at += 32;
+    }
+    while let Some(chunk) = bytes[at..].first_chunk::<8>() {
+        let found = escapes_in(u64::from_le_bytes(*chunk));
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    bytes[at..].iter().position(|byte| must_be_escaped(*byte)).map(|place| at + place)
+}
+
+/// The high bit of each byte that must be escaped, reliable up to the first of them: a byte that is less than the one that is taken from it
+/// borrows from the next.
+const fn escapes_in(word: u64) -> u64 {
+    const EACH: u64 = u64::MAX / 255;
+    let (quote, backslash) = (word ^ (EACH * b'"' as u64), word ^ (EACH * b'\\' as u64));
+    let below_space = word.wrapping_sub(EACH * 0x20) & !word;
+    let equal = (quote.wrapping_sub(EACH) & !quote) | (backslash.wrapping_sub(EACH) & !backslash);
+    (below_space | equal) & (EACH * 0x80)
+}
+
+fn escaped(out: &mut String, byte: u8) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    match byte {
+        b'"' => out.push_str("\\\""),
+        b'\\' => out.push_str("\\\\"),
+        b'\n' => out.push_str("\\n"),
+        b'\r' => out.push_str("\\r"),
+        b'\t' => out.push_str("\\t"),
+        8 => out.push_str("\\b"),
+        12 => out.push_str("\\f"),
+        byte => {
+            out.push_str("\\u00");
+            out.push(char::from(HEX[usize::from(byte >> 4)]));
+            out.push(char::from(HEX[usize::from(byte & 15)]));
         }
     }
 }
@@ -261,11 +284,16 @@ mod tests {
                 }
             }
         }
-        for byte in 0..128_u8 {
-            let text = format!("{}{}", "x".repeat(31), char::from(byte));
-            let mut writer = Writer::default();
-            writer.string(&text);
-            assert_eq!(writer.out, serde_json::to_string(&text).unwrap());
+        // every character at every place of a word, beside every other that is written differently
+        for first in (0..0x100_u32).filter_map(char::from_u32) {
+            for second in ['x', '"', '\\', '\u{1f}', ' ', '!', '#', '[', ']', '\u{80}', '\u{ff}', 'é'] {
+                for before in [0, 1, 6, 7, 8, 31, 32, 39] {
+                    let text = format!("{}{first}{second}{first} and then some more", "x".repeat(before));
+                    let mut writer = Writer::default();
+                    writer.string(&text);
+                    assert_eq!(writer.out, serde_json::to_string(&text).unwrap());
+                }
+            }
         }
     }
 }
