@@ -357,7 +357,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 
     fn log_filter(&mut self) -> Option<String> {
         let filter = self.text("RUST_LOG")?;
-        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&filter) {
+        if let Err(error) = filter.parse::<tracing_subscriber::filter::Targets>() {
             self.object(format!("RUST_LOG cannot be read: {error}. It must look like info or claimwright=debug."));
         }
         Some(filter)

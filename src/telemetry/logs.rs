@@ -7,10 +7,10 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use std::io::IsTerminal;
 use std::time::Duration;
 use tracing::{Level, Metadata};
-use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::filter::{FilterExt, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
+use tracing_subscriber::{Layer, fmt, registry};
 
 /// What is logged unless somebody says otherwise: warnings, and the line that says where the process is ready.
 pub const QUIET: &str = "warn,claimwright::ready=info";
@@ -22,7 +22,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct LogSettings {
     /// One JSON object a line; otherwise lines for people.
     pub json: bool,
-    /// What is logged, in the notation of `RUST_LOG`.
+    /// What is logged, in the notation of `RUST_LOG`, without its filters by span.
     pub filter: String,
 }
 
@@ -38,21 +38,22 @@ pub struct Telemetry {
 /// # Errors
 /// `INTERNAL` if the address of the collector cannot be used, or if something else listens already.
 pub fn start(logs: &LogSettings, traces: Option<&TraceSettings>) -> Result<Telemetry> {
-    let filter = EnvFilter::try_new(&logs.filter).map_err(Error::internal)?;
+    let filter: Targets = logs.filter.parse().map_err(Error::internal)?;
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = if logs.json {
         lines.json().flatten_event(true).with_current_span(true).with_span_list(true).boxed()
     } else {
         lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed()
     };
-    let (exported, provider) = match traces {
-        Some(settings) => {
-            let provider = traces::provider(settings)?;
-            (Some(traces::layer(&provider)), Some(provider))
-        }
-        None => (None, None),
+    let (started, provider) = if let Some(settings) = traces {
+        let provider = traces::provider(settings)?;
+        let lines = lines.with_filter(filter.and(filter_fn(is_harmless)));
+        (registry().with(lines).with(traces::layer(&provider)).try_init(), Some(provider))
+    } else {
+        // for lines alone it can be a filter of all: one of a layer looks the span up whenever something is polled
+        (registry().with(lines).with(filter).with(filter_fn(is_harmless)).try_init(), None)
     };
-    registry().with(lines.with_filter(filter.and(filter_fn(is_harmless)))).with(exported).try_init().map_err(Error::internal)?;
+    started.map_err(Error::internal)?;
     // the message of a panic may quote what was being worked on, such as a narrative: it is not logged
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
