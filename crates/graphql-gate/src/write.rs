@@ -220,13 +220,18 @@ fn next_escape(bytes: &[u8], from: usize) -> Option<usize> {
         }
         at += 8;
     }
-    bytes[at..].iter().position(|byte| must_be_escaped(*byte)).map(|place| at + place)
+    // the rest, with spaces up to a whole word
+    let rest = bytes[at..].iter().rev().fold(EACH * u64::from(b' '), |word, byte| (word << 8) | u64::from(*byte));
+    let found = escapes_in(rest);
+    (found != 0).then(|| at + found.trailing_zeros() as usize / 8)
 }
+
+/// The same byte eight times, by multiplication.
+const EACH: u64 = u64::MAX / 255;
 
 /// The high bit of each byte that must be escaped, reliable up to the first of them: a byte that is less than the one that is taken from it
 /// borrows from the next.
 const fn escapes_in(word: u64) -> u64 {
-    const EACH: u64 = u64::MAX / 255;
     let (quote, backslash) = (word ^ (EACH * b'"' as u64), word ^ (EACH * b'\\' as u64));
     let below_space = word.wrapping_sub(EACH * 0x20) & !word;
     let equal = (quote.wrapping_sub(EACH) & !quote) | (backslash.wrapping_sub(EACH) & !backslash);

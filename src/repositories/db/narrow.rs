@@ -63,15 +63,24 @@ impl Sql {
             Conn::Postgres(c) => {
                 let rows = unspanned(sqlx::query_with(AssertSqlSafe(text), super::sql::for_postgres(args)?).fetch_all(c)).await?;
                 tx.ended();
-                rows.iter().map(|row| R::from_postgres(row, &mut 0, parts)).collect()
+                read_all(rows, |row| R::from_postgres(row, &mut 0, parts))
             }
             Conn::Sqlite(c) => {
                 let rows = unspanned(sqlx::query_with(AssertSqlSafe(text), super::sql::for_sqlite(args)?).fetch_all(c)).await?;
-                rows.iter().map(|row| R::from_sqlite(row, &mut 0, parts)).collect()
+                read_all(rows, |row| R::from_sqlite(row, &mut 0, parts))
             }
         };
         Ok(rows?)
     }
+}
+
+/// Reads each row and lets go of it. Collected, results would make room for themselves again and again.
+fn read_all<D, R>(rows: Vec<D>, read: impl Fn(&D) -> sqlx::Result<R>) -> sqlx::Result<Vec<R>> {
+    let mut all = Vec::with_capacity(rows.len());
+    for row in rows {
+        all.push(read(&row)?);
+    }
+    Ok(all)
 }
 
 /// A word of an enum, read without a text of its own.
