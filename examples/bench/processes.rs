@@ -65,9 +65,7 @@ impl Product {
             (Err(_), _) => Err("there is no server beside the benchmark"),
             _ => Ok(()),
         }
-        .map_err(|why| {
-            format!("{why}: build both in one by `cargo build --profile quick --bin claimwright --example bench`, or use `make bench`")
-        })?;
+        .map_err(|why| format!("{why}: build both in one command, as `make bench` does"))?;
         Ok(Self { program, data: tempfile::tempdir()? })
     }
 

@@ -1,6 +1,7 @@
 //! Rows of batches and what is summed over their projects.
 
 use super::db::{Arg, Narrow, Sql, Tx, Word, id_list, like_text};
+use super::events;
 use super::keyset::{SortKey, push_page};
 use crate::domain::actor::Actor;
 use crate::domain::batches::{
@@ -108,7 +109,6 @@ const CHANGES: &str = "UPDATE batches SET name = $3, name_key = $4, description 
     archived_at = $9, deleted_at = $10, purge_after = $11, company_name = $12, period_start = $13, period_end = $14, scheme = $15,
     notification_required = $16, notification_due = $17, template_id = $18, updated_at = $19";
 const OF_BATCH: &str = "WHERE id = $1 AND workspace_id = $2";
-const EVENT_COLUMNS: &str = "batch_events (batch_id, workspace_id, occurred_at, payload, sequence)";
 
 macro_rules! changed {
     ($query:expr, $workspace:expr, $batch:expr) => {
@@ -153,15 +153,15 @@ pub async fn update_telling_in(tx: &mut Tx, workspace: WorkspaceId, batch: &Batc
     let change = format!("{CHANGES}, event_sequence = event_sequence + 1 {OF_BATCH} RETURNING event_sequence");
     let sequence: i64 = if tx.is_postgres() {
         let sql = format!(
-            "WITH changed AS ({change}), told AS (INSERT INTO {EVENT_COLUMNS} SELECT $1, $2, $19, $20, event_sequence FROM changed)
+            "WITH changed AS ({change}), told AS (
+                INSERT INTO batch_events (batch_id, workspace_id, occurred_at, payload, sequence) SELECT $1, $2, $19, $20, event_sequence FROM changed
+             )
              SELECT event_sequence FROM changed"
         );
         on!(tx, c => changed!(sqlx::query_scalar(AssertSqlSafe(sql)), workspace, batch).bind(&payload).fetch_one(c).await?)
     } else {
         let sequence = on!(tx, c => changed!(sqlx::query_scalar(AssertSqlSafe(change)), workspace, batch).fetch_one(c).await?);
-        let sql = format!("INSERT INTO {EVENT_COLUMNS} VALUES ($1, $2, $3, $4, $5)");
-        on!(tx, c => sqlx::query(AssertSqlSafe(sql)).bind(batch.id.0).bind(workspace.0).bind(occurred_at).bind(&payload).bind(sequence)
-            .execute(c).await.map(drop)?);
+        events::insert_sqlite(tx, workspace, batch.id, sequence, occurred_at, std::slice::from_ref(&payload.0)).await?;
         sequence
     };
     Ok(StoredEvent { sequence, occurred_at, event: payload.0 })

@@ -1,5 +1,6 @@
 //! The event log of batches: dense sequences, given under the lock of the batch's row so that they become visible in
-//! order. The table is the truth; publishing is somebody else's work.
+//! order. The table is the truth; publishing is somebody else's work. A batch that is changed is stored together with the event that
+//! says so: that statement is in `batches.rs`.
 
 use super::db::Tx;
 use crate::domain::events::{BatchEvent, StoredEvent};
@@ -61,11 +62,24 @@ async fn tell_sqlite(
         "UPDATE batches SET event_sequence = event_sequence + $3 WHERE id = $1 AND workspace_id = $2 RETURNING event_sequence")
         .bind(batch.0).bind(workspace.0).bind(count).fetch_optional(c).await?);
     let Some(newest) = newest else { return Ok(None) };
+    insert_sqlite(tx, workspace, batch, newest - count + 1, now, events).await?;
+    Ok(Some(newest))
+}
+
+/// Inserts events whose sequences, from the first on, were taken already.
+pub(super) async fn insert_sqlite(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    batch: BatchId,
+    first: i64,
+    now: DateTime<Utc>,
+    events: &[BatchEvent],
+) -> Result<(), sqlx::Error> {
     on!(tx, c => sqlx::query(
         "INSERT INTO batch_events (batch_id, sequence, workspace_id, payload, occurred_at)
          SELECT $1, $2 + key, $3, value, $4 FROM json_each($5)")
-        .bind(batch.0).bind(newest - count + 1).bind(workspace.0).bind(now).bind(Json(events)).execute(c).await.map(drop)?);
-    Ok(Some(newest))
+        .bind(batch.0).bind(first).bind(workspace.0).bind(now).bind(Json(events)).execute(c).await.map(drop)?);
+    Ok(())
 }
 
 /// Events after a sequence, oldest first.

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// For so long after its last use a connection is taken to be alive without asking it. Short enough that no server ends and comes
-/// again in less: one that was restarted may refuse nobody who asks afterwards.
+/// For so long after its last use a connection is taken to be alive without asking it. No server ends and comes again in
+/// less, so that whoever asks after a restart is answered.
 const FRESH: Duration = Duration::from_millis(50);
 /// The one that rested longest goes back to the pool after this time: fewer would do.
 const LONG_UNUSED: Duration = Duration::from_secs(10);
