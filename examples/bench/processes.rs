@@ -114,10 +114,10 @@ impl Server {
         Ok(stat(self.child.id())?.own)
     }
 
-    /// Memory that it holds, in bytes.
-    pub fn resident(&self) -> Outcome<u64> {
+    /// Memory of its own that it holds, in bytes: not the pages of the program.
+    pub fn own_memory(&self) -> Outcome<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).ok_or("no RssAnon")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1_024)
     }
 }
