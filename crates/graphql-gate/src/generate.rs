@@ -60,6 +60,8 @@ pub struct Generator {
     pub leave_out: BTreeSet<String>,
     /// Whether a key may occur more than once in an object.
     pub repeats: bool,
+    /// Whether there are directives.
+    pub directives: bool,
     /// Variables for arguments; those that are named are declared.
     pub variables: Vec<Variable>,
 }
@@ -106,6 +108,7 @@ impl Generator {
             left: 0,
             leave_out: BTreeSet::new(),
             repeats: true,
+            directives: true,
             variables: Vec::new(),
         })
     }
@@ -193,6 +196,7 @@ impl Generator {
 
     fn directive(&mut self) -> &'static str {
         match self.below(14) {
+            _ if !self.directives => "",
             0 => "@include(if: $on) ",
             1 => "@skip(if: $off) ",
             2 => "@skip(if: $on) ",

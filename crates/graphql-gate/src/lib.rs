@@ -2,6 +2,7 @@
 
 #![doc = include_str!("../README.md")]
 
+pub mod direct;
 pub mod failures;
 pub mod gate;
 pub mod generate;

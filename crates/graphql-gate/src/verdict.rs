@@ -1,8 +1,9 @@
 //! What validation said of a document, so that it is not asked again for the same one. It must not know how documents are
 //! remembered: whoever keeps them keeps a [`Verdict`] beside each.
 
+use crate::direct::Slot;
 use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextValidation};
-use async_graphql::{ServerError, ValidationResult};
+use async_graphql::{SchemaEnv, ServerError, ValidationResult};
 use std::sync::{Arc, OnceLock};
 
 /// What validation said of one document and operation. Put a clone into the data of each request that has it.
@@ -11,6 +12,14 @@ use std::sync::{Arc, OnceLock};
 /// not share a verdict between callers to whom different schemas are shown.
 #[derive(Debug, Clone, Default)]
 pub struct Verdict(Arc<OnceLock<ValidationResult>>);
+
+impl Verdict {
+    /// True once the document was found valid.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.0.get().is_some()
+    }
+}
 
 /// The extension that asks for verdicts, and gives them. Requests without one are validated as ever.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,6 +34,9 @@ impl ExtensionFactory for Verdicts {
 #[async_trait::async_trait]
 impl Extension for Verdicts {
     async fn validation(&self, ctx: &ExtensionContext<'_>, next: NextValidation<'_>) -> Result<ValidationResult, Vec<ServerError>> {
+        if let Some(asked_for) = ctx.data_opt::<Slot<SchemaEnv>>() {
+            asked_for.put(ctx.schema_env.clone());
+        }
         let Some(Verdict(verdict)) = ctx.data_opt::<Verdict>() else { return next.run(ctx).await };
         if let Some(known) = verdict.get() {
             return Ok(*known);

@@ -1,14 +1,20 @@
 //! Asks both executors and compares the answers. The fuzz target `documents` compares by the same.
 
-use crate::schema::{TestSchema, schema};
+use crate::schema::{Mutation, Query, TestSchema, schema};
 use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::{Request, Response, ServerError, Variables};
+use graphql_gate::direct::{Direct, runs};
 use graphql_gate::generate::{Document, Generator, Variable};
+use graphql_gate::verdict::Verdict;
 use graphql_gate::{MergedRoots, Plans, Stock, failures, respond};
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
 static SCHEMA: LazyLock<TestSchema> = LazyLock::new(schema);
+static DIRECT: LazyLock<Direct<Query, Mutation>> = LazyLock::new(|| Direct::of(&SCHEMA, Query, Mutation).expect("the extension"));
+/// How many answers came without async-graphql's executor.
+pub static DIRECTLY: AtomicUsize = AtomicUsize::new(0);
 static GENERATOR: LazyLock<Generator> = LazyLock::new(|| Generator::new(&SCHEMA.sdl(), 0).expect("a schema"));
 
 /// The answer as text, errors in the order of their paths.
@@ -55,7 +61,13 @@ pub async fn both(document: &Document) -> (String, String) {
         // roots are executed by async-graphql
         text(once_each(SCHEMA.execute(request().data(MergedRoots)).await))
     } else {
-        let gated = text(SCHEMA.execute(request()).await);
+        let verdict = Verdict::default();
+        let gated = text(SCHEMA.execute(request().data(verdict.clone())).await);
+        if let Some(parsed) = parsed.as_ref().filter(|parsed| verdict.is_known() && runs(parsed)) {
+            let direct = text(DIRECT.run(parsed, request()).await);
+            assert!(direct == gated, "directly: {} {}{}", document.text, document.variables, differ_at(&direct, &gated));
+            DIRECTLY.fetch_add(1, Ordering::Relaxed);
+        }
         if let Some(plans) = parsed.as_ref().and_then(Plans::of).map(Arc::new) {
             // compiled by the first of them, and taken from there by the second
             for _ in 0..2 {

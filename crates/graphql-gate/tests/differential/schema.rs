@@ -2,6 +2,7 @@
 
 use async_graphql::{Context, Enum, Error, ID, Interface, Object, Result, Schema, SimpleObject, Subscription, Union};
 use futures_util::{Stream, stream};
+use graphql_gate::verdict::Verdicts;
 use graphql_gate::{ANYTHING, Gate, Output, Plan, relations};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -336,7 +337,7 @@ impl Subscriptions {
 pub type TestSchema = Schema<Query, Mutation, Subscriptions>;
 
 pub fn schema() -> TestSchema {
-    Schema::build(Query, Mutation, Subscriptions).extension(Marks).finish()
+    Schema::build(Query, Mutation, Subscriptions).extension(Marks).extension(Verdicts).finish()
 }
 
 /// Paths of failures in async-graphql's own executor, as a server marks them.
