@@ -7,6 +7,7 @@ use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -25,10 +26,18 @@ pub fn current() -> Option<String> {
     carrier.remove(TRACEPARENT)
 }
 
-/// True if somebody collects this span, so that what is known only at its end is worth being written.
+static ARE_COLLECTED: AtomicBool = AtomicBool::new(false);
+
+/// Says that somebody collects the traces of this process.
+pub fn begin_collecting() {
+    ARE_COLLECTED.store(true, Ordering::Relaxed);
+}
+
+/// True if somebody collects traces, so that what only they have is worth being said: each field of a span is written as text for
+/// log lines at once, whether or not a line follows.
 #[must_use]
-pub fn is_collected(span: &Span) -> bool {
-    span.context().span().span_context().is_valid()
+pub fn are_collected() -> bool {
+    ARE_COLLECTED.load(Ordering::Relaxed)
 }
 
 /// Makes a span that has not been entered yet the continuation of what a `traceparent` names; one that is malformed

@@ -28,6 +28,7 @@ pub mod sections;
 pub mod templates;
 pub mod uploads;
 
+use crate::error::{Error, Result};
 use crate::services::Services;
 use async_graphql::{MergedObject, SDLExportOptions, Schema};
 
@@ -62,6 +63,17 @@ pub struct Mutation(
 
 /// The executable schema.
 pub type AppSchema = Schema<Query, Mutation, progress::SubscriptionRoot>;
+
+/// What runs simple documents of the schema without async-graphql's executor.
+pub type Direct = graphql_gate::direct::Direct<Query, Mutation>;
+
+/// What runs simple documents of a schema.
+///
+/// # Errors
+/// INTERNAL if the schema lacks its extension.
+pub fn direct(schema: &AppSchema) -> Result<Direct> {
+    Direct::of(schema, Query::default(), Mutation::default()).ok_or_else(|| Error::internal("the schema lacks its extension"))
+}
 
 /// What of the schema is configured.
 #[derive(Debug, Clone, Copy)]

@@ -14,9 +14,12 @@ use super::{
     guard, introspection, merging, roots, tokens, typename,
     types::SchemaTypes,
 };
-use crate::{error::FaultCode, graphql::info::MAX_COMPLEXITY};
+use crate::{
+    error::FaultCode,
+    graphql::{AppSchema, Direct, info::MAX_COMPLEXITY},
+};
 use async_graphql::{
-    Data, Name, Pos, Positioned, Request, Value, Variables,
+    Data, Name, Pos, Positioned, Request, Response, Value, Variables,
     parser::{
         Error as ParseError, parse_query,
         types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, VariableDefinition},
@@ -93,14 +96,24 @@ struct Accepted {
     public: bool,
     plan: Plan,
     variables: Vec<Positioned<VariableDefinition>>,
-    /// True if a key of its root is repeated, on conditions: the answers have to be merged.
-    repeats_a_key: bool,
+    root: Root,
     /// What async-graphql's validation said of it. No type or field depends on who asks.
     verdict: Verdict,
     /// What its fields ask for, unless that depends on variables.
     plans: Option<Arc<Plans>>,
     /// How subscribers who ask for the same are told apart from others, for a stream whose events are written once for all.
     shared: Option<Shared>,
+}
+
+/// What the root of a document is like.
+#[derive(Debug, PartialEq, Eq)]
+enum Root {
+    /// So simple that it runs directly, once validation has said that the document is valid.
+    Simple,
+    /// async-graphql's executor runs it.
+    Other,
+    /// A key is repeated, on conditions: the answers have to be merged.
+    Repeated,
 }
 
 /// See [`Accepted`].
@@ -114,9 +127,7 @@ struct Shared {
 #[derive(Debug)]
 pub struct Prepared {
     request: Request,
-    repeats_a_key: bool,
-    verdict: Verdict,
-    plans: Option<Arc<Plans>>,
+    accepted: Arc<Accepted>,
     /// How its events are written for all who ask for the same, if they may be.
     pub template: Option<Arc<Template>>,
     /// Query, mutation or subscription.
@@ -145,7 +156,7 @@ pub async fn prepare(request: Request, rules: &Rules) -> Result<Prepared, Reject
         }
         accepted
     };
-    finish(request, &accepted, &rules.types)
+    finish(request, accepted, &rules.types)
 }
 
 /// What does not depend on variables.
@@ -185,12 +196,17 @@ fn accept(text: &str, name: Option<&str>, rules: &Rules) -> Result<Accepted, Rej
     let plan = Plan::of(&document, choose(&document, name)?.1, &rules.types);
     typename::mend(&mut document)?;
     let is_sole = document.operations.iter().count() == 1;
+    let root = match (repeats_a_key, graphql_gate::direct::runs(&document)) {
+        (true, _) => Root::Repeated,
+        (false, true) => Root::Simple,
+        (false, false) => Root::Other,
+    };
     let (verdict, plans) = (Verdict::default(), Plans::of(&document).map(Arc::new));
-    Ok(Accepted { document, name: own_name, is_sole, kind, public, plan, variables, repeats_a_key, verdict, plans, shared })
+    Ok(Accepted { document, name: own_name, is_sole, kind, public, plan, variables, root, verdict, plans, shared })
 }
 
 /// What depends on variables.
-fn finish(mut request: Request, accepted: &Arc<Accepted>, types: &SchemaTypes) -> Result<Prepared, Rejection> {
+fn finish(mut request: Request, accepted: Arc<Accepted>, types: &SchemaTypes) -> Result<Prepared, Rejection> {
     fill_in(&accepted.variables, &mut request.variables, types)?;
     let cost = accepted.plan.cost(&request.variables);
     if cost > MAX_COMPLEXITY as u64 {
@@ -207,12 +223,9 @@ fn finish(mut request: Request, accepted: &Arc<Accepted>, types: &SchemaTypes) -
             format!("The operation searches {searches} lists for a text; {MAX_SEARCHES} are searched at once. Ask in several operations.");
         return Err(Rejection::too_complex(message, MAX_SEARCHES, searches));
     }
-    // async-graphql takes the document for itself; its names and texts are shared, so this is cheaper than to parse
-    request.set_parsed_query(accepted.document.clone());
     let name = accepted.name.as_ref().map(ToString::to_string);
-    let (repeats_a_key, verdict, plans) = (accepted.repeats_a_key, accepted.verdict.clone(), accepted.plans.clone());
-    let template = accepted.shared.as_ref().map(|shared| Arc::new(Template::new(accepted, shared, &request)));
-    Ok(Prepared { request, repeats_a_key, verdict, plans, template, kind: accepted.kind, name, public: accepted.public, cost })
+    let template = accepted.shared.as_ref().map(|shared| Arc::new(Template::new(&accepted, shared, &request)));
+    Ok(Prepared { request, template, kind: accepted.kind, name, public: accepted.public, cost, accepted })
 }
 
 impl Prepared {
@@ -222,15 +235,30 @@ impl Prepared {
         &self.request.query
     }
 
+    /// Executes it with this data; not a subscription.
+    pub async fn execute(mut self, schema: &AppSchema, direct: &Direct, data: Data) -> Response {
+        if self.accepted.root != Root::Simple || !self.accepted.verdict.is_known() {
+            return Box::pin(schema.execute(self.into_request(data))).await;
+        }
+        self.provide(data);
+        direct.run(&self.accepted.document, self.request).await
+    }
+
     /// The request with its parsed document, to be executed with this data.
     #[must_use]
     pub fn into_request(mut self, data: Data) -> Request {
+        self.provide(data);
+        // async-graphql takes the document for itself; its names and texts are shared, so this is cheaper than to parse
+        self.request.set_parsed_query(self.accepted.document.clone());
+        self.request.data.insert(self.accepted.verdict.clone());
+        if self.accepted.root == Root::Repeated { self.request.data(MergedRoots) } else { self.request }
+    }
+
+    fn provide(&mut self, data: Data) {
         self.request.data = data;
-        self.request.data.insert(self.verdict);
-        if let Some(plans) = self.plans {
-            self.request.data.insert(plans);
+        if let Some(plans) = &self.accepted.plans {
+            self.request.data.insert(Arc::clone(plans));
         }
-        if self.repeats_a_key { self.request.data(MergedRoots) } else { self.request }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
     error::{Error, FaultCode},
     graphql::{context, loads::Loads},
     services::rate_limits::Caller,
+    trace,
 };
 use async_graphql::parser::types::OperationType;
 use axum::{body::Body, extract::Request, response::Response};
@@ -145,16 +146,17 @@ async fn answer(
     }
     seen.execute(&front.names, &prepared, actor.is_some());
     let span = Span::current();
-    span.record("graphql.operation.type", kind_of(&prepared));
+    if trace::are_collected() {
+        span.record("graphql.operation.type", kind_of(&prepared));
+    }
     if let Some(name) = &prepared.name {
         span.record("graphql.operation.name", shortened(name));
     }
     let loads = Loads::default();
     let mut data = context::session(&front.state.services, actor, &loads);
     data.insert(charged.charge.clone());
-    let request = prepared.into_request(data);
     reply.charge = Some(charged);
-    let executing = Box::pin(front.state.schema.execute(request));
+    let executing = Box::pin(prepared.execute(&front.state.schema, &front.direct, data));
     // A panic in a resolver and one that never ends are answered too.
     let execution = AssertUnwindSafe(loads.drive(executing)).catch_unwind();
     match tokio::time::timeout(settings.request_timeout, execution).await {

@@ -52,7 +52,11 @@ pub use quotas::Quotas;
 pub use router::{ObjectService, Site, site};
 pub use server::{Timing, serve};
 
-use crate::{graphql::AppSchema, identity::Identity, services::Services};
+use crate::{
+    graphql::{AppSchema, Direct},
+    identity::Identity,
+    services::Services,
+};
 use ipnet::IpNet;
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -114,6 +118,7 @@ pub struct HttpState {
 /// The state together with what is derived from it once.
 struct Front {
     state: HttpState,
+    direct: Direct,
     rules: document::Rules,
     names: observe::Names,
     places: quotas::Places,

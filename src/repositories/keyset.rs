@@ -92,7 +92,12 @@ pub fn grouped<K: Eq + Hash, T>(rows: impl IntoIterator<Item = (K, T)>, keys: us
 
 fn order(keys: &[SortKey], request: &PageRequest) -> String {
     let direction = |key: &SortKey| if (key.direction == Direction::Asc) == request.backward { "DESC" } else { "ASC" };
-    keys.iter().map(|key| format!("{} {}", key.expression, direction(key))).collect::<Vec<_>>().join(", ")
+    let mut order = String::with_capacity(keys.len() * 32);
+    for key in keys {
+        let comma = if order.is_empty() { "" } else { ", " };
+        order.extend([comma, key.expression, " ", direction(key)]);
+    }
+    order
 }
 
 fn push_beyond(sql: &mut Sql, keys: &[SortKey], position: &Position, reverse: bool) {

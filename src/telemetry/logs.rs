@@ -47,6 +47,7 @@ pub fn start(logs: &LogSettings, traces: Option<&TraceSettings>) -> Result<Telem
     };
     let (started, provider) = if let Some(settings) = traces {
         let provider = traces::provider(settings)?;
+        crate::trace::begin_collecting();
         let lines = lines.with_filter(filter.and(filter_fn(is_harmless)));
         (registry().with(lines).with(traces::layer(&provider)).try_init(), Some(provider))
     } else {

@@ -25,7 +25,12 @@ pub fn expand(mut input: ItemImpl) -> Result<TokenStream> {
             },
         };
         let block = &method.block;
-        let body = if method.sig.asyncness.is_some() { quote!(async move #block.await) } else { quote!((move || #block)()) };
+        // boxed: the future of a root is as large as that of the largest method, and is moved with each of them
+        let body = if method.sig.asyncness.is_some() {
+            quote!(::std::boxed::Box::pin(async move #block).await)
+        } else {
+            quote!((move || #block)())
+        };
         method.block = parse_quote!({
             let answer: #ty = #body;
             #wrap

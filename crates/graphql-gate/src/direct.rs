@@ -137,7 +137,9 @@ pub fn runs(document: &ExecutableDocument) -> bool {
         && operation.directives.is_empty()
         && operation.variable_definitions.iter().all(|variable| variable.node.directives.is_empty())
         && has_no_directive(&operation.selection_set.node)
-        && fragments.map(|fragment| &fragment.node).all(|fragment| fragment.directives.is_empty() && has_no_directive(&fragment.selection_set.node))
+        && fragments
+            .map(|fragment| &fragment.node)
+            .all(|fragment| fragment.directives.is_empty() && has_no_directive(&fragment.selection_set.node))
 }
 
 fn has_no_directive(set: &SelectionSet) -> bool {

@@ -1,7 +1,7 @@
 //! A subscription as all those have it who ask for the same: what tells them apart from others, and the request that is
 //! executed for each event. It must not know who they are.
 
-use super::{Accepted, Shared};
+use super::{Accepted, Root, Shared};
 use async_graphql::{Data, Request, Variables};
 use graphql_gate::MergedRoots;
 use sha2::{Digest, Sha256};
@@ -42,7 +42,7 @@ impl Template {
         request.set_parsed_query(self.accepted.document.clone());
         request.data = data;
         request.data.insert(self.accepted.verdict.clone());
-        if self.accepted.repeats_a_key { request.data(MergedRoots) } else { request }
+        if self.accepted.root == Root::Repeated { request.data(MergedRoots) } else { request }
     }
 
     /// The operation's name, if it has one.

@@ -10,7 +10,7 @@ mod timing;
 mod unspanned;
 
 pub use ids::{IdList, id_list};
-pub use narrow::{Narrow, Word};
+pub use narrow::{Narrow, Placed, Word};
 pub use sql::{Arg, Sql};
 pub use timing::Timed;
 

@@ -79,14 +79,14 @@ impl Shelf {
     pub(super) async fn read(&self, scope: Scope) -> Result<Lent> {
         match self.rested(scope) {
             Some(lent) if lent.is_ready_for(scope) => Ok(lent),
-            rested => Box::pin(self.ready(rested, declare(scope, ""), |lent| lent.keeps(scope))).await,
+            rested => self.ready(rested, declare(scope, ""), |lent| lent.keeps(scope)).await,
         }
     }
 
     /// Begins a transaction in a scope, in one round trip.
     pub(super) async fn begin(&self, scope: Scope) -> Result<Lent> {
         let begin = format!("BEGIN; {}", declare(scope, "LOCAL"));
-        Box::pin(self.ready(self.rested(scope), begin, |lent| lent.is_open = true)).await
+        self.ready(self.rested(scope), begin, |lent| lent.is_open = true).await
     }
 
     /// A connection that a statement makes ready, which also shows whether it is alive.
@@ -95,7 +95,8 @@ impl Shelf {
         loop {
             let mut lent = match rested.take() {
                 Some(lent) => lent,
-                None => self.acquire().await?,
+                // boxed, because it is large and rare: it may open a connection
+                None => Box::pin(self.acquire()).await?,
             };
             // before it is sent: it may take effect and its answer be lost
             made_ready(&mut lent);
