@@ -41,17 +41,19 @@ soak: ## Watch the memory of the server under mixed load for ten minutes (SOAK_S
 	$(CARGO) run --profile $(BENCH_PROFILE) --example bench -- soak
 
 # Without the address sanitizer (nothing here is unsafe), so that a stable toolchain will do: hence RUSTC_BOOTSTRAP. What is
-# found goes to fuzz/artifacts; new inputs stay out of the small corpus that is kept. The gate's target stays beside the tests whose
-# schema and comparison it shares.
+# found goes to fuzz/artifacts; new inputs stay out of the small corpus that is kept. The gate's targets stay beside the tests whose
+# schema and comparison they share.
 fuzz: ## Run each fuzz target for five minutes (FUZZ_SECONDS); needs cargo install --locked cargo-fuzz
 	@for target in body message cursors csv; do \
 		mkdir -p fuzz/target/corpus/$$target; \
 		RUSTC_BOOTSTRAP=1 nice $(CARGO) fuzz run --sanitizer none $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=1024 -max_len=20000 -print_final_stats=1 || exit 1; \
 	done
-	@mkdir -p crates/graphql-gate/fuzz/target/corpus/documents
-	cd crates/graphql-gate && RUSTC_BOOTSTRAP=1 nice $(CARGO) fuzz run --sanitizer none documents fuzz/target/corpus/documents fuzz/corpus/documents -- \
-		-max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=1024 -max_len=2000 -print_final_stats=1
+	@cd crates/graphql-gate && for target in documents strings; do \
+		mkdir -p fuzz/target/corpus/$$target; \
+		RUSTC_BOOTSTRAP=1 nice $(CARGO) fuzz run --sanitizer none $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=1024 -max_len=2000 -print_final_stats=1 || exit 1; \
+	done
 
 lint: ## Check format, lints and, where cargo-deny is installed, licences and sources
 	$(CARGO) fmt --all --check

@@ -6,7 +6,6 @@ use axum::extract::ws::Message;
 use futures::{Sink, SinkExt};
 use std::{
     collections::VecDeque,
-    future::poll_fn,
     task::{Context, Poll, ready},
 };
 use tokio_tungstenite::tungstenite;
@@ -75,15 +74,14 @@ impl Outbox {
         self.messages.len() < MAX_QUEUED
     }
 
-    /// Writes what it can; safe to drop at any time, because what is not written yet stays here.
+    /// Writes what it can; what is not written yet stays here.
     ///
     /// # Errors
     /// As the sink says; the socket is lost.
-    pub async fn write<S: Sink<Message> + Unpin>(&mut self, sink: &mut S) -> Result<(), S::Error> {
-        poll_fn(|context| self.poll_write(sink, context)).await
-    }
-
-    fn poll_write<S: Sink<Message> + Unpin>(&mut self, sink: &mut S, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    pub fn poll_write<S: Sink<Message> + Unpin>(&mut self, sink: &mut S, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        if self.is_flushed() {
+            return Poll::Ready(Ok(()));
+        }
         while !self.messages.is_empty() {
             ready!(sink.poll_ready_unpin(context))?;
             if let Some(message) = self.messages.pop_front() {

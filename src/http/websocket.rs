@@ -22,11 +22,21 @@ use crate::{
     services::progress::EndReason,
 };
 use axum::extract::ws::{Message, WebSocket};
-use futures::{FutureExt, SinkExt, Stream, StreamExt};
-use std::{collections::HashMap, future::poll_fn, net::IpAddr, panic::AssertUnwindSafe, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use futures::{FutureExt, Sink, SinkExt, Stream, StreamExt};
+use std::{
+    collections::HashMap,
+    future::poll_fn,
+    net::IpAddr,
+    ops::ControlFlow,
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 use tokio::{
     sync::mpsc,
-    time::{Instant, Sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -39,7 +49,8 @@ const AT_ONCE: usize = 16;
 
 /// Runs a session with a client at an address until the socket is closed.
 pub async fn serve(front: Arc<Front>, id: RequestId, dialect: Dialect, address: IpAddr, socket: WebSocket) {
-    Session::new(front, id, dialect, address).run(socket).await;
+    let (queue, outputs) = mpsc::channel(MAX_QUEUED);
+    Session::new(front, id, dialect, address, queue).run(socket, outputs).await;
 }
 
 /// A step of an operation, with the operation that it is from. Ids may be used again, serials are not.
@@ -63,24 +74,6 @@ enum Work {
     Member(Box<Membership>),
 }
 
-/// What comes next from any group, with the serial of its operation: of those behind a serial first, so that all have their
-/// turn.
-async fn next_turn(operations: &mut HashMap<String, Running>, behind: u64) -> (u64, Turn) {
-    poll_fn(|context| {
-        for is_behind in [true, false] {
-            for running in operations.values_mut().filter(|running| (running.serial > behind) == is_behind) {
-                if let Work::Member(membership) = &mut running.work
-                    && let Poll::Ready(turn) = membership.poll_next(context)
-                {
-                    return Poll::Ready((running.serial, turn));
-                }
-            }
-        }
-        Poll::Pending
-    })
-    .await
-}
-
 /// How far a session is. Each state ends by itself at a moment.
 enum Phase {
     /// Waits for `connection_init`.
@@ -97,49 +90,48 @@ struct Session {
     dialect: Dialect,
     address: IpAddr,
     phase: Phase,
-    phase_ends: Pin<Box<Sleep>>,
+    phase_ends: Instant,
     operations: HashMap<String, Running>,
     serial: u64,
     /// The last operation that a group told something.
     served: u64,
     // boxed, because a channel has room for many of them from the start
     queue: mpsc::Sender<Box<Outgoing>>,
-    outputs: mpsc::Receiver<Box<Outgoing>>,
     outbox: Outbox,
     heard: Instant,
+    /// When the peer is pinged next.
+    pinged_at: Instant,
     /// The person's place among the sockets that one may have.
     place: Option<Place>,
 }
 
 impl Session {
-    fn new(front: Arc<Front>, id: RequestId, dialect: Dialect, address: IpAddr) -> Self {
-        let (queue, outputs) = mpsc::channel(MAX_QUEUED);
-        let (now, init_timeout) = (Instant::now(), front.state.settings.socket_init_timeout);
+    fn new(front: Arc<Front>, id: RequestId, dialect: Dialect, address: IpAddr, queue: mpsc::Sender<Box<Outgoing>>) -> Self {
+        let (now, init_timeout, every) = (Instant::now(), front.state.settings.socket_init_timeout, front.state.settings.socket_ping);
         Self {
             front,
             id,
             dialect,
             address,
             phase: Phase::Opening,
-            phase_ends: Box::pin(sleep_until(now + init_timeout)),
+            phase_ends: now + init_timeout,
             operations: HashMap::new(),
             serial: 0,
             served: 0,
             queue,
-            outputs,
             outbox: Outbox::default(),
             heard: now,
+            pinged_at: now + every,
             place: None,
         }
     }
 
-    async fn run(mut self, socket: WebSocket) {
+    async fn run(mut self, socket: WebSocket, mut outputs: mpsc::Receiver<Box<Outgoing>>) {
         let (mut sink, mut stream) = socket.split();
         let shutdown = self.front.state.shutdown.clone();
-        let (every, silence) = (self.front.state.settings.socket_ping, self.front.state.settings.socket_silence);
-        let mut ping = tokio::time::interval_at(Instant::now() + every, every);
         // once: all sockets wait for it on one list, behind one lock
-        let mut is_shut_down = std::pin::pin!(shutdown.cancelled());
+        let mut is_shut_down = pin!(shutdown.cancelled());
+        let mut alarm = pin!(sleep_until(self.next_moment()));
         let close = loop {
             if let Phase::Ending(close) = &self.phase
                 && self.operations.is_empty()
@@ -147,18 +139,17 @@ impl Session {
             {
                 break Some(close.clone());
             }
+            if alarm.deadline() != self.next_moment() {
+                alarm.as_mut().reset(self.next_moment());
+            }
             tokio::select! {
-                () = &mut self.phase_ends => if let Some(close) = self.end_phase() { break Some(close) },
+                () = &mut alarm => match self.at_the_moment() {
+                    ControlFlow::Break(close) => break close,
+                    ControlFlow::Continue(()) => {}
+                },
                 () = &mut is_shut_down, if !matches!(self.phase, Phase::Ending(_)) => self.begin_ending(Close::RESTARTING),
-                written = self.outbox.write(&mut sink), if !self.outbox.is_flushed() => if written.is_err() { break None },
-                (serial, turn) = next_turn(&mut self.operations, self.served), if self.outbox.is_empty() => {
-                    self.take_turns(serial, turn);
-                    // at once, without another round of the loop; what the socket does not take now waits for it there
-                    if let Some(Err(_)) = self.outbox.write(&mut sink).now_or_never() {
-                        break None;
-                    }
-                }
-                Some(outgoing) = self.outputs.recv(), if self.outbox.is_empty() => self.forward(*outgoing),
+                written = poll_fn(|context| self.poll_write(&mut sink, context)) => if written.is_err() { break None },
+                Some(outgoing) = outputs.recv(), if self.outbox.is_empty() => self.forward(*outgoing),
                 received = stream.next(), if self.outbox.has_room() => {
                     self.heard = Instant::now();
                     match received.map(Received::from) {
@@ -174,13 +165,6 @@ impl Session {
                         None => break None,
                     }
                 }
-                _ = ping.tick() => {
-                    if self.heard.elapsed() > silence { break None }
-                    if self.outbox.is_empty() {
-                        self.outbox.push(Message::Ping(bytes::Bytes::new()));
-                        self.outbox.push_text(self.dialect.heartbeat());
-                    }
-                }
             }
         };
         self.operations.clear();
@@ -192,6 +176,62 @@ impl Session {
         };
         // The peer may never answer; what matters has been sent.
         drop(tokio::time::timeout(CLOSE_TIMEOUT, closing).await);
+    }
+
+    /// When something is to be done that nobody asks for.
+    fn next_moment(&self) -> Instant {
+        self.phase_ends.min(self.pinged_at)
+    }
+
+    /// Does it, or says that the socket is to be closed, and why if the peer is to know.
+    fn at_the_moment(&mut self) -> ControlFlow<Option<Close>> {
+        let now = Instant::now();
+        if self.phase_ends <= now
+            && let Some(close) = self.end_phase()
+        {
+            return ControlFlow::Break(Some(close));
+        }
+        if self.pinged_at <= now {
+            if self.heard.elapsed() > self.front.state.settings.socket_silence {
+                return ControlFlow::Break(None);
+            }
+            self.pinged_at = now + self.front.state.settings.socket_ping;
+            if self.outbox.is_empty() {
+                self.outbox.push(Message::Ping(bytes::Bytes::new()));
+                self.outbox.push_text(self.dialect.heartbeat());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Writes what waits, and then what groups tell for as long as the socket takes it. Comes to an end if others may be asked
+    /// again now that nothing waits any more, or if an operation or the session has ended.
+    fn poll_write<S: Sink<Message> + Unpin>(&mut self, sink: &mut S, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        let standing = |session: &Self| (session.operations.len(), matches!(session.phase, Phase::Ending(_)));
+        let (has_waited, before) = (!self.outbox.is_flushed(), standing(self));
+        loop {
+            ready!(self.outbox.poll_write(sink, context))?;
+            if has_waited || standing(self) != before {
+                return Poll::Ready(Ok(()));
+            }
+            let (serial, turn) = ready!(self.poll_turn(context));
+            self.take_turns(serial, turn);
+        }
+    }
+
+    /// What comes next from any group, with the serial of its operation: of those behind the one that was served last first, so
+    /// that all have their turn.
+    fn poll_turn(&mut self, context: &Context<'_>) -> Poll<(u64, Turn)> {
+        for is_behind in [true, false] {
+            for running in self.operations.values_mut().filter(|running| (running.serial > self.served) == is_behind) {
+                if let Work::Member(membership) = &mut running.work
+                    && let Poll::Ready(turn) = membership.poll_next(context)
+                {
+                    return Poll::Ready((running.serial, turn));
+                }
+            }
+        }
+        Poll::Pending
     }
 
     fn end_phase(&mut self) -> Option<Close> {
@@ -222,7 +262,7 @@ impl Session {
 
     fn begin_ending(&mut self, close: Close) {
         self.phase = Phase::Ending(close);
-        self.phase_ends.as_mut().reset(Instant::now() + LAST_WORDS);
+        self.phase_ends = Instant::now() + LAST_WORDS;
     }
 
     async fn handle(&mut self, text: &str) -> Result<(), Close> {
@@ -269,7 +309,7 @@ impl Session {
         }
         let left = (principal.expires_at - self.front.state.services.progress.now()).to_std().unwrap_or_default();
         self.phase = Phase::Serving(actor);
-        self.phase_ends.as_mut().reset(Instant::now() + left);
+        self.phase_ends = Instant::now() + left;
         self.dialect.ack().into_iter().for_each(|message| self.outbox.push_text(message));
         Ok(())
     }
@@ -377,10 +417,9 @@ impl Session {
 
     /// Puts what a group tells an operation on its way, together with what else is there already.
     fn take_turns(&mut self, serial: u64, turn: Turn) {
-        let of_serial = |(_, running): &(&String, &mut Running)| running.serial == serial;
-        let Some((id, running)) = self.operations.iter_mut().find(of_serial) else { return };
-        let id = id.clone();
-        if let (Phase::Serving(actor), Turn::Frame(frame), Work::Member(membership)) = (&self.phase, &turn, &mut running.work)
+        let Some((id, running)) = self.operations.iter_mut().find(|(_, running)| running.serial == serial) else { return };
+        let Work::Member(membership) = &mut running.work else { return };
+        if let (Phase::Serving(actor), Turn::Frame(frame)) = (&self.phase, &turn)
             && actor.expires_at.is_some_and(|at| at <= self.front.state.services.progress.now())
         {
             // nothing is told after the token's end, and the end says what was told last
@@ -390,19 +429,21 @@ impl Session {
         }
         self.served = serial;
         let mut next = Some(turn);
-        for _ in 0..AT_ONCE {
-            match next {
-                Some(Turn::Frame(frame)) => self.tell(&id, &frame.told),
-                Some(Turn::FallenOut) => return self.leave_group(id, serial, |membership| membership.go_on().boxed()),
+        for taken in 1..=AT_ONCE {
+            let frame = match next {
+                Some(Turn::Frame(frame)) => frame,
+                Some(Turn::FallenOut) => {
+                    let id = id.clone();
+                    return self.leave_group(id, serial, |membership| membership.go_on().boxed());
+                }
                 None => return,
-            }
-            next = match self.operations.get_mut(&id).map(|running| &mut running.work) {
-                Some(Work::Member(membership)) if self.outbox.has_room() => membership.next_now(),
-                _ => None,
             };
-        }
-        if let Some(Turn::Frame(frame)) = next {
-            self.tell(&id, &frame.told);
+            let Told::Result(result) = &frame.told else {
+                let id = id.clone();
+                return self.tell(&id, &frame.told);
+            };
+            self.outbox.push_text(running.envelope.around(result));
+            next = if taken < AT_ONCE && self.outbox.has_room() { membership.next_now() } else { None };
         }
     }
 

@@ -144,3 +144,18 @@ async fn the_corpus_of_the_fuzzer_is_answered_alike() {
     }
     assert!(count > 5 && with_data > 3, "{with_data} with data of {count}");
 }
+
+/// What the fuzzer of texts begins at.
+#[test]
+fn the_corpus_of_texts_is_written_as_serde_writes_it() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/strings");
+    let mut count = 0;
+    for entry in std::fs::read_dir(corpus).expect("a corpus") {
+        let bytes = std::fs::read(entry.expect("an entry").path()).expect("a file");
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let expected = format!("{{\"data\":{}}}", serde_json::to_string(&text).expect("a text"));
+        assert_eq!(graphql_gate::respond::to_string(&async_graphql::Response::new(async_graphql::Value::String(text))), expected);
+        count += 1;
+    }
+    assert!(count > 0);
+}
