@@ -11,7 +11,7 @@ const MOST_LINES: usize = 600;
 const ARROWS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("trace", &[]),
-    ("telemetry", &["error"]),
+    ("telemetry", &["error", "trace"]),
     ("domain", &["error"]),
     ("adapters", &["domain", "error"]),
     ("render", &["domain", "error"]),
