@@ -3,7 +3,8 @@
 use super::aif::AifSelection;
 use super::connections::{Total, connection};
 use super::context::{
-    ActiveRunOf, ExportsOf, ImportsOf, PartsOfBatch, RunsOf, SpendOfBatch, SummaryOf, caller, forward, load, load_required, moment,
+    ActiveRunOf, ExportsOf, ImportsOf, PartsOfBatch, RunsOf, SpendOfBatch, SummaryOf, caller, forward, load, load_required, load_root,
+    moment,
 };
 use super::exports::ExportConnection;
 use super::generations::{GenerationRun, GenerationRunConnection};
@@ -468,7 +469,7 @@ impl BatchesQuery {
         let find = async {
             let selection = graphql_gate::selection::<Batch>(ctx)?;
             let parts = parts::of_batch(&selection);
-            load(ctx, PartsOfBatch(BatchId::from_global(&id), parts)).await.map_err(async_graphql::Error::from)
+            load_root(ctx, PartsOfBatch(BatchId::from_global(&id), parts)).await.map_err(async_graphql::Error::from)
         };
         find.await.map(|batch| batch.map(Batch::from)).transpose()
     }

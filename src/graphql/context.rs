@@ -21,8 +21,10 @@ use crate::services::Services;
 use async_graphql::dataloader::{DataLoader, Loader};
 use async_graphql::{Context, Data};
 use chrono::Utc;
+use graphql_gate::direct::OnlyRoot;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+use std::slice;
 use std::sync::Arc;
 
 /// What belongs to one operation: put into its request data. Its loads run only while [`Loads::drive`] runs the operation.
@@ -61,6 +63,23 @@ where
     let missing = || Error::fault(FaultCode::Unauthenticated, "This needs a token.");
     let loader = ctx.data_opt::<DataLoader<Reader>>().ok_or_else(missing)?;
     Ok(loader.load_one(key).await?)
+}
+
+/// As [`load`], for a root field. If that is the only one of its operation, nobody else can ask for the like, and nobody is waited for.
+///
+/// # Errors
+/// As the service says.
+pub async fn load_root<K>(ctx: &Context<'_>, key: K) -> Result<Option<<Reader as Loader<K>>::Value>>
+where
+    K: Send + Sync + Hash + Eq + Clone + 'static,
+    Reader: Loader<K, Error = Shared>,
+{
+    if ctx.data_opt::<OnlyRoot>().is_none() {
+        return load(ctx, key).await;
+    }
+    let missing = || Error::fault(FaultCode::Unauthenticated, "This needs a token.");
+    let loader = ctx.data_opt::<DataLoader<Reader>>().ok_or_else(missing)?;
+    Ok(loader.loader().load(slice::from_ref(&key)).await?.remove(&key))
 }
 
 /// What was found for the rows of a level. A row may occur twice in it; only then is a value copied.
@@ -233,7 +252,7 @@ impl Loader<PartsOfBatch> for Reader {
         let ids: HashSet<BatchId> = keys.iter().map(|key| key.0).collect();
         let parts = keys.iter().map(|key| key.1).collect();
         let found = self.services.batches.load_parts(&self.actor, &Vec::from_iter(ids), parts).await?;
-        Ok(keys.iter().filter_map(|key| found.get(&key.0).map(|row| (*key, row.clone()))).collect())
+        Ok(of_keys(keys, found, |key| key.0))
     }
 }
 
@@ -257,8 +276,14 @@ impl Loader<PartsOfProject> for Reader {
             let found = services.load_parts(actor, &ids, parts).await?;
             found.into_iter().map(|(id, project)| (id, (project, None))).collect()
         };
-        Ok(keys.iter().filter_map(|key| found.get(&key.0).map(|row| (*key, row.clone()))).collect())
+        Ok(of_keys(keys, found, |key| key.0))
     }
+}
+
+/// What was found, by the keys that asked for it; copied only if several have asked for the same.
+fn of_keys<K: Hash + Eq + Copy, I: Hash + Eq, V: Clone>(keys: &[K], found: HashMap<I, V>, id: impl Fn(&K) -> I) -> HashMap<K, V> {
+    let mut found = Found::new(keys.iter().map(&id), found);
+    keys.iter().filter_map(|key| found.take(&id(key)).map(|row| (*key, row))).collect()
 }
 
 loader!(BatchId, Batch, me, ids => me.services.batches.load(&me.actor, ids));

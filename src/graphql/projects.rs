@@ -3,7 +3,7 @@
 use super::batches::{Batch, BatchPayload};
 use super::connections::{Total, connection};
 use super::context::{
-    AttemptsOf, FactsOf, Found, PartsOfProject, ReportOf, SpendOfProject, caller, forward, load, load_all, load_required, moment,
+    AttemptsOf, FactsOf, Found, PartsOfProject, ReportOf, SpendOfProject, caller, forward, load, load_all, load_required, load_root, moment,
 };
 use super::facts::{ProjectCosts, ProjectCostsInput, ProjectFacts, ProjectFactsInput};
 use super::generations::GenerationAttemptConnection;
@@ -410,7 +410,7 @@ impl ProjectsQuery {
         let find = async {
             let selection = graphql_gate::selection::<Project>(ctx)?;
             let key = PartsOfProject(ProjectId::from_global(&id), parts::of_project(&selection), parts::of_sections(&selection));
-            load(ctx, key).await.map_err(async_graphql::Error::from)
+            load_root(ctx, key).await.map_err(async_graphql::Error::from)
         };
         find.await.map(|project| project.map(Project::from)).transpose()
     }

@@ -1,6 +1,6 @@
 //! Rows of batches and what is summed over their projects.
 
-use super::db::{Arg, Narrow, Sql, Tx, Word, id_list, like_text};
+use super::db::{Arg, Narrow, Sql, Tx, Word, id_list, like_text, unspanned};
 use super::events;
 use super::keyset::{SortKey, push_page};
 use crate::domain::actor::Actor;
@@ -158,7 +158,7 @@ pub async fn update_telling_in(tx: &mut Tx, workspace: WorkspaceId, batch: &Batc
              )
              SELECT event_sequence FROM changed"
         );
-        on!(tx, c => changed!(sqlx::query_scalar(AssertSqlSafe(sql)), workspace, batch).bind(&payload).fetch_one(c).await?)
+        on!(tx, c => unspanned(changed!(sqlx::query_scalar(AssertSqlSafe(sql)), workspace, batch).bind(&payload).fetch_one(c)).await?)
     } else {
         let sequence = on!(tx, c => changed!(sqlx::query_scalar(AssertSqlSafe(change)), workspace, batch).fetch_one(c).await?);
         events::insert_sqlite(tx, workspace, batch.id, sequence, occurred_at, std::slice::from_ref(&payload.0)).await?;
@@ -217,7 +217,8 @@ pub async fn lock_in(tx: &mut Tx, workspace: WorkspaceId, id: BatchId) -> Result
 
 async fn find_with(tx: &mut Tx, workspace: WorkspaceId, id: BatchId, lock: &str) -> Result<Option<Batch>> {
     let sql = format!("SELECT {} FROM batches b WHERE b.id = $1 AND b.workspace_id = $2{lock}", columns());
-    let row: Option<Row> = on!(tx, c => sqlx::query_as(AssertSqlSafe(sql)).bind(id.0).bind(workspace.0).fetch_optional(c).await?);
+    let row: Option<Row> =
+        on!(tx, c => unspanned(sqlx::query_as(AssertSqlSafe(sql)).bind(id.0).bind(workspace.0).fetch_optional(c)).await?);
     Ok(row.map(Batch::from))
 }
 

@@ -53,6 +53,10 @@ impl Bare {
     }
 }
 
+/// Data of a request that is [run](Direct::run) directly and has one root field: whatever that asks for, no other field beside it does.
+#[derive(Debug, Clone, Copy)]
+pub struct OnlyRoot;
+
 /// Runs what [`runs`](Self::runs) of a schema, by the same resolvers.
 ///
 /// No extension is asked, and nothing is validated: give it only documents whose [`Verdict`](crate::verdict::Verdict) is known, with
@@ -82,7 +86,7 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Direct<Q, M> {
     }
 
     /// Runs the only operation of a document; of the request, the variables, uploads and data count.
-    pub async fn run(&self, document: &ExecutableDocument, request: Request) -> Response {
+    pub async fn run(&self, document: &ExecutableDocument, mut request: Request) -> Response {
         let Some((_, operation)) = document.operations.iter().next() else { return Response::default() };
         let (kind, set) = (operation.node.ty, &operation.node.selection_set);
         let definition = OperationDefinition {
@@ -92,6 +96,9 @@ impl<Q: ObjectType + 'static, M: ObjectType + 'static> Direct<Q, M> {
             // nobody looks for it here: it comes with the context
             selection_set: Positioned::new(SelectionSet::default(), set.pos),
         };
+        if set.node.items.len() == 1 {
+            request.data.insert(OnlyRoot);
+        }
         let env = QueryEnv::new(QueryEnvInner {
             extensions: self.extensions.clone(),
             variables: request.variables,

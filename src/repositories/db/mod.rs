@@ -13,6 +13,7 @@ pub use ids::{IdList, id_list};
 pub use narrow::{Narrow, Placed, Word};
 pub use sql::{Arg, Sql};
 pub use timing::Timed;
+pub use unspanned::unspanned;
 
 use crate::domain::ids::WorkspaceId;
 use crate::error::{Error, Result};

@@ -4,6 +4,7 @@
 
 use super::Scope;
 use super::postgres::{Stale, declare};
+use super::unspanned;
 use crate::error::Result;
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool, Postgres};
@@ -101,7 +102,7 @@ impl Shelf {
             // before it is sent: it may take effect and its answer be lost
             made_ready(&mut lent);
             lent.begun();
-            match lent.execute(AssertSqlSafe(statement.clone())).await {
+            match unspanned(lent.execute(AssertSqlSafe(statement.clone()))).await {
                 Err(error) if stale.may_be(&error) => lent.is_open = false,
                 Err(error) => return Err(error.into()),
                 Ok(_) => {
@@ -194,7 +195,7 @@ impl Lent {
     pub(super) async fn commit(mut self) -> Result<()> {
         if self.is_open {
             self.begun();
-            self.execute("COMMIT").await?;
+            unspanned(self.execute("COMMIT")).await?;
             self.is_open = false;
             self.ended();
         }

@@ -1,12 +1,12 @@
-//! Reading rows without the span of the operation: sqlx enters it for every row, which costs more than the row. It must not
-//! know what is read.
+//! Statements without the span of the operation: sqlx enters it for every row and whenever it waits, which costs more than a row. It
+//! must not know what is read.
 
 use std::future::poll_fn;
 use std::pin::pin;
 use tracing::{Dispatch, Level, dispatcher};
 
-/// Runs a statement of many rows. Where statements are logged (`RUST_LOG=sqlx=debug`) they keep their span.
-pub(super) async fn unspanned<F: Future>(statement: F) -> F::Output {
+/// Runs a statement of many rows, or one that many requests have. Where statements are logged (`RUST_LOG=sqlx=debug`) they keep their span.
+pub async fn unspanned<F: Future>(statement: F) -> F::Output {
     if tracing::enabled!(target: "sqlx::query", Level::DEBUG) {
         return statement.await;
     }
