@@ -51,6 +51,10 @@ pub fn caller<'c>(ctx: &Context<'c>) -> Result<(&'c Services, &'c Actor)> {
     Ok((services, actor))
 }
 
+fn loader<'c>(ctx: &Context<'c>) -> Result<&'c DataLoader<Reader>> {
+    ctx.data_opt().ok_or_else(|| Error::fault(FaultCode::Unauthenticated, "This needs a token."))
+}
+
 /// The value of a key, by the loader that is shared by all of its kind in this operation.
 ///
 /// # Errors
@@ -60,9 +64,7 @@ where
     K: Send + Sync + Hash + Eq + Clone + 'static,
     Reader: Loader<K, Error = Shared>,
 {
-    let missing = || Error::fault(FaultCode::Unauthenticated, "This needs a token.");
-    let loader = ctx.data_opt::<DataLoader<Reader>>().ok_or_else(missing)?;
-    Ok(loader.load_one(key).await?)
+    Ok(loader(ctx)?.load_one(key).await?)
 }
 
 /// As [`load`], for a root field. If that is the only one of its operation, nobody else can ask for the like, and nobody is waited for.
@@ -77,9 +79,7 @@ where
     if ctx.data_opt::<OnlyRoot>().is_none() {
         return load(ctx, key).await;
     }
-    let missing = || Error::fault(FaultCode::Unauthenticated, "This needs a token.");
-    let loader = ctx.data_opt::<DataLoader<Reader>>().ok_or_else(missing)?;
-    Ok(loader.loader().load(slice::from_ref(&key)).await?.remove(&key))
+    Ok(loader(ctx)?.loader().load(slice::from_ref(&key)).await?.remove(&key))
 }
 
 /// What was found for the rows of a level. A row may occur twice in it; only then is a value copied.
@@ -123,10 +123,8 @@ where
     K: Send + Sync + Hash + Eq + Clone + 'static,
     Reader: Loader<K, Error = Shared>,
 {
-    let missing = || Error::fault(FaultCode::Unauthenticated, "This needs a token.");
-    let loader = ctx.data_opt::<DataLoader<Reader>>().ok_or_else(missing)?;
     // by the loader: what several fields of a level ask for is one statement
-    let found = loader.load_many(keys.clone()).await?;
+    let found = loader(ctx)?.load_many(keys.clone()).await?;
     Ok(Found::new(keys, found))
 }
 

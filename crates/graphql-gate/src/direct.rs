@@ -57,7 +57,7 @@ impl Bare {
 #[derive(Debug, Clone, Copy)]
 pub struct OnlyRoot;
 
-/// Runs what [`runs`](Self::runs) of a schema, by the same resolvers.
+/// Runs documents of a schema of which [`runs`] is true, by the same resolvers.
 ///
 /// No extension is asked, and nothing is validated: give it only documents whose [`Verdict`](crate::verdict::Verdict) is known, with
 /// variables that were coerced. Errors of fields are marked with their path ([`failures::settle`] takes the marks away).
