@@ -177,9 +177,9 @@ async fn enter(site: Site, mut request: Request) -> Answered {
             span.record("otel.kind", "server");
         }
         trace::follow(&span, request.headers().get("traceparent").and_then(|value| value.to_str().ok()));
-        // of no origin there is nothing that CORS would say of an answer that nobody keeps
-        let is_direct = request.uri().path() == GRAPHQL && !request.headers().contains_key(header::ORIGIN);
-        let response = if is_direct {
+        // without an origin there is nothing that CORS would say of an answer that nobody keeps
+        let needs_no_cors = request.uri().path() == GRAPHQL && !request.headers().contains_key(header::ORIGIN);
+        let response = if needs_no_cors {
             guarded(id.clone(), operation(Arc::clone(front), request)).instrument(span.clone()).await?
         } else {
             within.clone().call(request).instrument(span.clone()).await?

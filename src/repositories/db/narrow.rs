@@ -64,7 +64,7 @@ pub trait Placed: Row {
 
 impl Placed for PgRow {
     /// What type a column has follows from the statement alone. So it is compared where tests run, which read them all, and not for
-    /// each value of each row again: that is a tenth of a list.
+    /// each value of each row again: that was a twentieth of a list.
     fn at<'r, T>(&'r self, place: usize) -> sqlx::Result<T>
     where
         T: Decode<'r, Self::Database> + Type<Self::Database>,
